@@ -1,0 +1,73 @@
+"""What a channel is: a name and one method. Nothing here knows Django, the database or the settings."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, TypeVar
+
+AccountOrigin = Literal["request", "organization", "default"]
+"""Whose account it is: the request's own, the organization's, the environment's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with an e-mail."""
+
+    filename: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to one person, as a channel carries it.
+
+    `reference` is the same on every try of the same notification (1-64 characters of `A-Za-z0-9-`): channels turn it
+    into a Message-ID or a provider's own reference, so that a provider or a reader can tell a repeat.
+    """
+
+    to: str
+    text: str
+    reference: str
+    subject: str = ""
+    html: str = ""
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a channel sends with. Subclasses hide their secrets from `repr`, so that no log or traceback shows them."""
+
+    origin: AccountOrigin = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider took the message.
+
+    `detail`: what a person should know of it (text shortened, another provider stepped in), "" for nothing.
+    `new_address`: the recipient moved there for good, says the provider (a Telegram group that became a supergroup).
+    """
+
+    provider_id: str = ""
+    detail: str = ""
+    new_address: str = ""
+
+
+AccountT = TypeVar("AccountT", bound=Account)
+
+
+class Channel(ABC, Generic[AccountT]):
+    """One way for a message to leave. Keeps no state but its connections, and is safe to use from several threads."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def send(self, message: Message, account: AccountT) -> Receipt:
+        """Hand the message to the provider and return its receipt.
+
+        Raises one of `channels.errors`: a ChannelError or MisconfiguredError. Anything else that escapes is a bug and
+        is recorded as `internal_error`.
+        """
+
+    def close(self) -> None:
+        """Close kept connections. The channel may be used again afterwards."""

@@ -1,0 +1,154 @@
+"""Reading the environment: every variable is read once, checked, and refused with one sentence that helps.
+
+Values come from the process environment, else from the file `.env` beside manage.py (`ENV_FILE` names another, empty:
+none), else the default. An empty value counts as unset. Where `NAME_FILE` is set, the value is that file's content
+(container secrets).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+
+T = TypeVar("T")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class ConfigurationError(SystemExit):
+    """A setting is missing or wrong. It ends the start of whatever reads the settings, with its sentence alone."""
+
+
+def load_file(base: Path) -> None:
+    """Fill the process environment from the `.env` file, without overriding what is already there."""
+    named = os.environ.get("ENV_FILE")
+    path = base / ".env" if named is None else base / named
+    if (named is None or named) and path.is_file():
+        environ.Env.read_env(str(path), encoding="utf-8")
+
+
+def text(*names: str, default: str = "") -> str:
+    """The first of these variables that is set (the first name is the one to use, the others are older), stripped."""
+    for name in names:
+        file_name = os.environ.get(f"{name}_FILE", "")
+        if file_name:
+            try:
+                return Path(file_name).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise wrong(
+                    f"{name}_FILE", f"{file_name} cannot be read ({error.strerror})", "/run/secrets/key"
+                ) from None
+        value = os.environ.get(name, "").strip()
+        if value:
+            return value
+    return default
+
+
+def boolean(*names: str, default: bool) -> bool:
+    """1/true/yes/on or 0/false/no/off."""
+    value = text(*names).lower()
+    if value and value not in TRUE + FALSE:
+        raise wrong(names[0], f"{value!r} is neither yes nor no", "1")
+    return value in TRUE if value else default
+
+
+def whole(*names: str, default: int, least: int = 0, most: int = 2**31 - 1) -> int:
+    """A whole number within these bounds, both included."""
+    value = text(*names)
+    if not value:
+        return default
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise wrong(names[0], f"{value!r} is no whole number from {least} to {most}", str(default))
+    return int(value)
+
+
+def seconds(*names: str, default: float, least: float = 0.001) -> timedelta:
+    """A span in seconds; fractions are allowed."""
+    value = text(*names)
+    try:
+        span = float(value or default)
+    except ValueError:
+        span = -1.0
+    if not least <= span <= 10**9:
+        raise wrong(names[0], f"{value!r} is no number of seconds", f"{default:g}")
+    return timedelta(seconds=span)
+
+
+def spans(name: str, *, default: str) -> tuple[timedelta, ...]:
+    """Spans in seconds, separated by commas; at least one."""
+    try:
+        numbers = [float(part) for part in text(name, default=default).split(",")]
+    except ValueError:
+        numbers = [-1.0]
+    if any(not 0 < number <= 10**9 for number in numbers):
+        raise wrong(name, "it must be numbers of seconds with commas between them", default)
+    return tuple(timedelta(seconds=number) for number in numbers)
+
+
+def words(name: str, *, default: str = "", known: Sequence[str] | None = None, example: str = "") -> tuple[str, ...]:
+    """Words with commas between them, none twice; with `known`, only those."""
+    found = tuple(part.strip() for part in text(name, default=default).split(",") if part.strip())
+    for word in found:
+        if known is not None and word not in known:
+            raise wrong(name, f"{word!r} is not one of {', '.join(known)}", example or default)
+    if len(set(found)) != len(found):
+        raise wrong(name, "a word stands in it twice", example or default)
+    return found
+
+
+def one_of(name: str, known: Sequence[str], *, default: str = "") -> str:
+    """One of these words, or the default."""
+    value = text(name, default=default)
+    if value and value not in known:
+        raise wrong(name, f"{value!r} is not one of {', '.join(known)}", known[0])
+    return value
+
+
+def url(name: str, schemes: Sequence[str], *, default: str = "", example: str) -> str:
+    """A URL with one of these schemes and a host."""
+    value = text(name, default=default)
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and bool(parts.netloc or parts.scheme == "memory") and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise wrong(name, f"it must be a URL that begins with {' or '.join(s + '://' for s in schemes)}", example)
+    return value
+
+
+def database(name: str, *, default: str) -> dict[str, Any]:
+    """Django's database settings from `postgres://user:password@host:port/name` or `sqlite:///path`."""
+    value = text(name, default=default)
+    try:
+        settings: dict[str, Any] = dict(environ.Env.db_url_config(value))
+    except (ValueError, KeyError, environ.ImproperlyConfigured):
+        settings = {}
+    if settings.get("ENGINE") not in {"django.db.backends.postgresql", "django.db.backends.sqlite3"}:
+        raise wrong(
+            name, "it must be a postgres:// or sqlite:/// URL", "postgres://user:password@127.0.0.1:5432/notifier"
+        )
+    return settings
+
+
+def checked(name: str, check: Callable[[str], T], *, default: str, problem: str, example: str) -> T:
+    """The value as `check` makes it; its ValueError or LookupError becomes our sentence."""
+    try:
+        return check(text(name, default=default))
+    except (ValueError, LookupError):
+        raise wrong(name, problem, example) from None
+
+
+def wrong(name: str, problem: str, example: str) -> ConfigurationError:
+    """The sentence for a wrong value: the variable, what is wrong with it, an example."""
+    return ConfigurationError(f"{name} is wrong: {problem}. Example: {name}={example}")
+
+
+def missing(name: str, reason: str, example: str) -> ConfigurationError:
+    """The sentence for a missing value."""
+    return ConfigurationError(f"{name} is missing: {reason}. Example: {name}={example}")

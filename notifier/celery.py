@@ -1,0 +1,22 @@
+"""The Celery application: `celery -A notifier worker`, `celery -A notifier beat`."""
+
+import os
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Queue
+
+from notifier.work import LedgerLoop
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifier.settings")
+
+app = Celery("notifier")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_queues = [Queue("notifier")]
+app.autodiscover_tasks(["notifier"])
+app.steps["worker"].add(LedgerLoop)
+
+
+@setup_logging.connect
+def _log_as_django_does(**_: object) -> None:
+    """Django's LOGGING stands; without this receiver Celery would put its own in its place."""

@@ -1,0 +1,36 @@
+"""From a notification to what a channel carries. Text is data: nothing in it is interpreted here."""
+
+from channels.base import Attachment as File
+from channels.base import Message
+from notifier.models import Notification
+
+SUBJECT_LENGTH = 78  # the line length RFC 5322 §2.1.1 asks for
+
+
+def default_subject(message: str) -> str:
+    """The first line of the message that says something, shortened at a word."""
+    first = next((line.strip() for line in message.splitlines() if line.strip()), "")
+    first = "".join(sign for sign in first if sign.isprintable())
+    if len(first) <= SUBJECT_LENGTH:
+        return first
+    cut = first[: SUBJECT_LENGTH - 1]
+    return (cut.rsplit(" ", 1)[0] if " " in cut[SUBJECT_LENGTH // 2 :] else cut).rstrip() + "…"
+
+
+def message_for(channel: str, notification: Notification, address: str) -> Message:
+    """What this channel carries to that address."""
+    text = notification.message
+    reference = notification.key.hex
+    if channel != "email":
+        return Message(to=address, text=text, reference=reference)
+    files = tuple(
+        File(file.filename, file.content_type, bytes(file.content)) for file in notification.attachments.all()
+    )
+    return Message(
+        to=address,
+        text=text,
+        reference=reference,
+        subject=notification.subject,
+        html=notification.html,
+        attachments=files,
+    )

@@ -1,0 +1,83 @@
+"""`manage.py notify`: one notification from the command line."""
+
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management import BaseCommand, CommandError
+from rest_framework.exceptions import ValidationError
+
+from notifier import delivery, intake
+from notifier.models import DEFAULT_SLUG, Notification, Organization
+from notifier.states import Status
+
+PATIENCE = 90.0
+"""Seconds to wait for a worker that took the notification first."""
+
+
+class Command(BaseCommand):
+    """Accept it, deliver its first round at once, show every attempt."""
+
+    help = "Send a notification and show what came of its first round."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--to", metavar="EMAIL", help="an e-mail address")
+        parser.add_argument("--phone", help="a phone number, as in +12025550123")
+        parser.add_argument("--telegram", metavar="CHAT", help="a Telegram chat's number or @name")
+        parser.add_argument("--user", type=int, metavar="ID", help="a stored user, instead of the addresses")
+        parser.add_argument("--message", required=True)
+        parser.add_argument("--subject")
+        parser.add_argument("--channel", action="append", help="a channel of the chain; may be repeated, in order")
+        parser.add_argument("--organization", default=DEFAULT_SLUG, metavar="SLUG")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        organization = Organization.objects.filter(slug=options["organization"]).first()
+        if organization is None:
+            raise CommandError(f"There is no organization {options['organization']!r}.")
+        try:
+            row = intake.accept(organization, _body(options), ring=False)
+        except ValidationError as error:
+            raise CommandError(f"Refused, nothing was stored: {_words(error.detail)}") from None
+        delivery.deliver([row.pk])
+        self._report(_settled(row.pk))
+
+    def _report(self, row: Notification) -> None:
+        self.stdout.write(f"Notification {row.pk}: {row.status}")
+        for attempt in row.attempts.all():
+            what = attempt.code or attempt.outcome
+            self.stdout.write(f"  {attempt.channel}: {what} in {attempt.duration_ms} ms {attempt.detail}".rstrip())
+        if row.status == Status.FAILED:
+            raise CommandError(f"It failed: {row.failure_code}")
+        if row.due_at is not None:
+            self.stdout.write(f"  next try at {row.due_at:%Y-%m-%d %H:%M:%S} UTC, by a worker")
+
+
+def _body(options: dict[str, Any]) -> dict[str, Any]:
+    addresses = {"email": options["to"], "phone": options["phone"], "telegram_chat_id": options["telegram"]}
+    body = {
+        "to": {name: value for name, value in addresses.items() if value} or None,
+        "user_id": options["user"],
+        "message": options["message"],
+        "subject": options["subject"],
+        "channels": options["channel"],
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _words(detail: Any, path: str = "") -> str:
+    """An error's details in one line."""
+    if isinstance(detail, dict):
+        return "; ".join(_words(inner, f"{path}.{name}".strip(".")) for name, inner in detail.items())
+    if isinstance(detail, list):
+        return " ".join(_words(inner, path) if isinstance(inner, dict) else f"{path}: {inner}" for inner in detail)
+    return str(detail)
+
+
+def _settled(pk: int) -> Notification:
+    """The row once no worker has it in its hands."""
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        row = Notification.objects.get(pk=pk)
+        if row.status != Status.SENDING or time.monotonic() > give_up:
+            return row
+        time.sleep(0.1)

@@ -1,0 +1,116 @@
+"""Worked examples for the API's documentation."""
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+
+from api.outputs import ProblemOutput
+
+PROBLEMS = {
+    400: "The input is refused; `errors` names each field. Nothing was stored.",
+    401: "No API key, or a wrong one.",
+    403: "The key may not do this.",
+    404: "No such thing in your organization.",
+    406: "Only JSON is spoken here.",
+    409: "The notification is in a state in which this cannot be done.",
+    413: "The body is over 10 MB.",
+    415: "Only JSON is read here.",
+    429: "Too many requests; `Retry-After` says when to come back.",
+    503: "The database is out; nothing was stored, try again.",
+}
+
+
+def problems(*statuses: int) -> dict[int, OpenApiResponse]:
+    """The documented errors of a view: these, and those that every view can give."""
+    return {status: OpenApiResponse(ProblemOutput, PROBLEMS[status]) for status in (*statuses, 401, 406, 503)}
+
+
+USER = OpenApiExample("A user with one address", {"email": "user@example.com"}, request_only=True)
+USER_WITH_ALL = OpenApiExample(
+    "A user for the whole chain",
+    {
+        "email": "user@example.com",
+        "phone": "+12025550123",
+        "telegram_chat_id": 123456789,
+        "external_id": "customer-17",
+        "name": "Ada Lovelace",
+        "language": "en",
+        "timezone": "Europe/London",
+    },
+    request_only=True,
+)
+NOTIFICATION = OpenApiExample(
+    "To a stored user, along the default chain", {"user_id": 1, "message": "Hello via SMTP!"}, request_only=True
+)
+NOTIFICATION_TO = OpenApiExample(
+    "To an address, by e-mail and then SMS",
+    {
+        "to": {"email": "user@example.com", "phone": "+12025550123"},
+        "subject": "Your order",
+        "message": "Your order 1017 is on its way.",
+        "html": "<p>Your order <b>1017</b> is on its way.</p>",
+        "channels": ["email", "sms"],
+        "priority": "high",
+        "reference": "order-1017",
+    },
+    request_only=True,
+)
+NOTIFICATION_SMTP = OpenApiExample(
+    "With an SMTP account of its own",
+    {
+        "user_id": 1,
+        "message": "Sent through my own mailbox.",
+        "smtp_user": "me@gmail.com",
+        "smtp_password": "abcd efgh ijkl mnop",
+        "smtp_host": "smtp.gmail.com",
+    },
+    request_only=True,
+)
+NOTIFICATION_LATER = OpenApiExample(
+    "Later, and not for ever",
+    {
+        "user_id": 1,
+        "message": "The maintenance begins in an hour.",
+        "send_at": "2026-12-24T17:00:00Z",
+        "expires_at": "2026-12-24T18:00:00Z",
+        "channels": [{"channel": "telegram", "within": 60}, "email"],
+        "on_unknown": "retry",
+    },
+    request_only=True,
+)
+BULK = OpenApiExample(
+    "One content for many users", {"user_ids": [1, 2, 3], "message": "We are closed on Monday."}, request_only=True
+)
+BULK_EACH = OpenApiExample(
+    "Each its own",
+    {"notifications": [{"user_id": 1, "message": "Hello Ada"}, {"user_id": 2, "message": "Hello Alan"}]},
+    request_only=True,
+)
+ACCEPTED = OpenApiExample(
+    "Stored for good",
+    {
+        "id": 1,
+        "status": "queued",
+        "failure_code": None,
+        "user_id": 1,
+        "to": {"email": "u***@example.com"},
+        "subject": "Hello via SMTP!",
+        "message": "Hello via SMTP!",
+        "template": None,
+        "channels": [
+            {"channel": "email", "until": "accepted", "within": None},
+            {"channel": "sms", "until": "accepted", "within": None},
+            {"channel": "telegram", "until": "accepted", "within": None},
+        ],
+        "priority": "normal",
+        "on_unknown": "next",
+        "reference": None,
+        "metadata": {},
+        "created_at": "2026-11-20T12:00:00Z",
+        "due_at": "2026-11-20T12:00:00Z",
+        "send_at": None,
+        "expires_at": "2026-11-21T12:00:00Z",
+        "sent_at": None,
+        "finished_at": None,
+    },
+    response_only=True,
+    status_codes=["202"],
+)

@@ -1,0 +1,192 @@
+"""What goes out: users, notifications, attempts. Never a password, never an address in full in a notification."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from notifier.models import Attempt, Notification, Recipient
+from notifier.states import Bar, OnUnknown, Outcome, Priority, Status
+
+
+def masked_email(address: str) -> str:
+    """`u***@example.com`."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}***@{domain}" if address else ""
+
+
+def masked_number(number: str) -> str:
+    """`+12***23`: enough to recognise one's own."""
+    return f"{number[:3]}***{number[-2:]}" if len(number) > 6 else f"***{number[-2:]}"
+
+
+def masked(person: Recipient | dict[str, Any] | None) -> dict[str, str] | None:
+    """Somebody's addresses, each with its middle hidden. None: the person was erased."""
+    if person is None:
+        return None
+    read = person.get if isinstance(person, dict) else lambda name: getattr(person, name)
+    masks = {"email": masked_email, "phone": masked_number, "telegram_chat_id": masked_number}
+    return {name: mask(str(read(name))) for name, mask in masks.items() if read(name)}
+
+
+class UserOutput(serializers.ModelSerializer[Recipient]):
+    """A user."""
+
+    class Meta:
+        model = Recipient
+        fields = (
+            "id",
+            "email",
+            "phone",
+            "telegram_chat_id",
+            "external_id",
+            "name",
+            "language",
+            "timezone",
+            "channels",
+            "created_at",
+            "updated_at",
+        )
+        read_only_fields = fields
+
+    def to_representation(self, instance: Recipient) -> dict[str, Any]:
+        """What is not known is null."""
+        shown = super().to_representation(instance)
+        return {name: None if value == "" else value for name, value in shown.items()}
+
+
+class AttemptOutput(serializers.ModelSerializer[Attempt]):
+    """One try of one step, or why it was skipped."""
+
+    outcome = serializers.ChoiceField(choices=[str(word) for word in Outcome])
+
+    class Meta:
+        model = Attempt
+        fields = (
+            "channel",
+            "round",
+            "outcome",
+            "temporary",
+            "code",
+            "detail",
+            "provider_id",
+            "account",
+            "started_at",
+            "duration_ms",
+        )
+        read_only_fields = fields
+
+    def to_representation(self, instance: Attempt) -> dict[str, Any]:
+        """What does not apply is null."""
+        shown = super().to_representation(instance)
+        return {name: None if value == "" else value for name, value in shown.items()}
+
+
+class StepOutput(serializers.Serializer[Any]):
+    """One step of the chain."""
+
+    channel = serializers.CharField()
+    until = serializers.ChoiceField(choices=[str(word) for word in Bar])
+    within = serializers.FloatField(allow_null=True, help_text="Seconds; null: the default of the bar.")
+
+
+class MaskedAddressOutput(serializers.Serializer[Any]):
+    """Where it goes, with the middle of each address hidden."""
+
+    email = serializers.CharField(required=False)
+    phone = serializers.CharField(required=False)
+    telegram_chat_id = serializers.CharField(required=False)
+
+
+class NotificationOutput(serializers.ModelSerializer[Notification]):
+    """A notification as lists show it."""
+
+    status = serializers.ChoiceField(choices=[str(word) for word in Status])
+    priority = serializers.SerializerMethodField()
+    on_unknown = serializers.ChoiceField(choices=[str(word) for word in OnUnknown])
+    user_id = serializers.IntegerField(source="recipient_id", allow_null=True)
+    to = serializers.SerializerMethodField()
+    channels = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Notification
+        fields = (
+            "id",
+            "status",
+            "failure_code",
+            "user_id",
+            "to",
+            "subject",
+            "message",
+            "template",
+            "channels",
+            "priority",
+            "on_unknown",
+            "reference",
+            "metadata",
+            "created_at",
+            "due_at",
+            "send_at",
+            "expires_at",
+            "sent_at",
+            "finished_at",
+        )
+        read_only_fields = fields
+
+    def get_priority(self, row: Notification) -> Priority:
+        """The word of the rank."""
+        return Priority(Notification.Rank(row.priority).label)
+
+    @extend_schema_field(MaskedAddressOutput(allow_null=True))
+    def get_to(self, row: Notification) -> dict[str, str] | None:
+        """Masked."""
+        return masked(row.recipient or row.to)
+
+    @extend_schema_field(StepOutput(many=True))
+    def get_channels(self, row: Notification) -> list[dict[str, Any]]:
+        """The chain as objects, with what was left out filled in."""
+        return [
+            {"channel": step["channel"], "until": step.get("until", Bar.ACCEPTED), "within": step.get("within")}
+            for step in row.steps
+        ]
+
+    def to_representation(self, instance: Notification) -> dict[str, Any]:
+        """What does not apply is null."""
+        shown = super().to_representation(instance)
+        for name in ("failure_code", "template", "reference"):
+            shown[name] = shown[name] or None
+        return shown
+
+
+class NotificationDetail(NotificationOutput):
+    """A notification with everything that was tried."""
+
+    attempts = AttemptOutput(many=True)
+
+    class Meta(NotificationOutput.Meta):
+        fields = (*NotificationOutput.Meta.fields, "attempts")  # type: ignore[assignment]
+        read_only_fields = fields  # type: ignore[assignment]
+
+
+class BulkOutput(serializers.Serializer[Any]):
+    """What a bulk stored, in the order given."""
+
+    count = serializers.IntegerField()
+    ids = serializers.ListField(child=serializers.IntegerField())
+
+
+class ErrorOutput(serializers.Serializer[Any]):
+    """One thing that is wrong."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    attr = serializers.CharField(allow_null=True, help_text="Dotted path of the field; null: the whole request.")
+
+
+class ProblemOutput(serializers.Serializer[Any]):
+    """An error, RFC 9457."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    errors = ErrorOutput(many=True)  # type: ignore[assignment]  # the metaclass takes it

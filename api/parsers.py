@@ -1,0 +1,109 @@
+"""Strict JSON: what two readers could understand differently is refused (RFC 8259 §4, §8; I-JSON, RFC 7493)."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.parsers import BaseParser
+
+from api.problems import TooLarge
+
+MAX_DEPTH = 32
+MAX_DIGITS = 100
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_UNSAFE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+class _RefusedError(ValueError):
+    """The body's JSON is legal and yet not taken; the text says why."""
+
+
+class StrictJSONParser(BaseParser):
+    """UTF-8 JSON of at most `MAX_BODY_BYTES`: no repeated keys, NaN, NUL, lone surrogates, deep nests, huge numbers."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        charset = _parameter(media_type or "", "charset")
+        if charset and charset.lower() not in {"utf-8", "utf8"}:
+            raise UnsupportedMediaType(media_type or "")
+        body = stream.read(settings.MAX_BODY_BYTES + 1)
+        if len(body) > settings.MAX_BODY_BYTES:
+            raise TooLarge(_("The body may have at most 10 MB."))
+        try:
+            text = body.decode("utf-8")
+            _check_depth(text)
+            parsed = json.loads(
+                text,
+                object_pairs_hook=_unique,
+                parse_constant=_no_constant,
+                parse_int=_bounded_int,
+                parse_float=_finite_float,
+            )
+        except UnicodeDecodeError:
+            raise ParseError(_("The body is not UTF-8.")) from None
+        except _RefusedError as refused:
+            raise ParseError(str(refused)) from None
+        except (ValueError, RecursionError):
+            raise ParseError(_("The body is not JSON.")) from None
+        _check_strings(parsed)
+        return parsed
+
+
+def _parameter(media_type: str, name: str) -> str:
+    match = re.search(rf';\s*{name}\s*=\s*"?([^";\s]*)', media_type, re.IGNORECASE)
+    return match.group(1) if match else ""
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        sign = match.group()
+        if sign in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _RefusedError(_("The body is nested too deeply."))
+        elif sign in "]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _RefusedError(_("A key stands twice in one object."))
+    return made
+
+
+def _no_constant(_name: str) -> Any:
+    raise _RefusedError(_("NaN and Infinity are not JSON."))
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise _RefusedError(_("A number is too long."))
+    return int(digits)
+
+
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    if len(digits) > MAX_DIGITS or number in (float("inf"), float("-inf")):
+        raise _RefusedError(_("A number is too large."))
+    return number
+
+
+def _check_strings(value: Any) -> None:
+    """No NUL and no lone surrogate, in keys and in values: no database and no mail can carry them."""
+    if isinstance(value, str):
+        if _UNSAFE.search(value):
+            raise ParseError(_("NUL and lone surrogates are not allowed."))
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_strings(key)
+            _check_strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_strings(inner)

@@ -1,0 +1,118 @@
+"""One shape for every error: RFC 9457 `application/problem+json` with `errors` of `{"code", "detail", "attr"}`."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_SECONDS = 5
+_WHOLE_REQUEST = "non_field_errors"
+
+
+class Conflict(exceptions.APIException):
+    """The notification is in a state in which this cannot be done."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_code = "conflict"
+
+
+class TooLarge(exceptions.APIException):
+    """The body is larger than the service takes."""
+
+    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
+def problem(status: int, errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The body of an error."""
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "errors": list(errors)}
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """Every exception of a view as a problem. A bug is logged and answered with 500 alone, also with DEBUG on:
+    its page would show the request's body.
+    """
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    elif isinstance(error, (OperationalError, InterfaceError)):
+        log.error("The database does not answer.", exc_info=error)
+        error = Unavailable()
+    if not isinstance(error, exceptions.APIException):
+        log.error("A view failed.", exc_info=error)
+        error = exceptions.APIException(_("The service failed. Its log says why."), code="internal_error")
+    set_rollback()
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
+    body = problem(error.status_code, list(_flat(error.get_full_details())))
+    return Response(body, status=error.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+class Unavailable(exceptions.APIException):
+    """The database is out: nothing was stored, the client tries again."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = "The service cannot store anything at the moment. Try again."
+    wait = RETRY_SECONDS
+
+
+def _flat(details: Any, path: str = "") -> Iterator[dict[str, Any]]:
+    """REST framework's nested details as a flat list with dotted paths."""
+    if isinstance(details, Mapping) and set(details) == {"message", "code"} and isinstance(details["code"], str):
+        yield {"code": details["code"], "detail": str(details["message"]), "attr": path or None}
+    elif isinstance(details, Mapping):
+        for name, inner in details.items():
+            inner_path = path if name == _WHOLE_REQUEST else f"{path}.{name}" if path else str(name)
+            yield from _flat(inner, inner_path)
+    else:
+        for index, inner in enumerate(details):
+            leaf = isinstance(inner, Mapping) and set(inner) == {"message", "code"}
+            yield from _flat(inner, path if leaf else f"{path}.{index}" if path else str(index))
+
+
+def _plain(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
+    errors = [{"code": code, "detail": detail, "attr": None}]
+    return JsonResponse(problem(status, errors), status=status, content_type=CONTENT_TYPE)
+
+
+def _for_programs(request: HttpRequest) -> bool:
+    return request.path.startswith(("/api/", "/health/", "/sandbox/"))
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """404 outside of any view: JSON for programs, a page for people."""
+    if _for_programs(request):
+        return _plain(HTTPStatus.NOT_FOUND, "not_found", _("Not found."))
+    return defaults.page_not_found(request, exception or Http404())
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400 before any view: a wrong Host header, a malformed header."""
+    if _for_programs(request):
+        return _plain(HTTPStatus.BAD_REQUEST, "bad_request", _("The request is malformed."))
+    return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: our bug. Its text stays in the log."""
+    if _for_programs(request):
+        detail = _("The service failed. Its log says why.")
+        return _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
+    return defaults.server_error(request)

@@ -1,0 +1,1 @@
+"""Thin views: validated input, one call, output."""

@@ -1,0 +1,211 @@
+"""`/api/notifications/`: what clients ask for, and what became of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers, status
+from rest_framework.exceptions import ValidationError
+from rest_framework.generics import GenericAPIView, get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from api import examples
+from api.authentication import organization_of
+from api.examples import problems
+from api.outputs import BulkOutput, NotificationDetail, NotificationOutput
+from api.problems import Conflict
+from api.views.users import readable, row_id
+from notifier import bell, intake, ledger
+from notifier.inputs import NotificationInput, SmtpInput
+from notifier.inputs.fields import Moment
+from notifier.models import Notification
+from notifier.states import Status
+
+
+class NotificationViews(GenericAPIView[Notification]):
+    """What all share: the caller's own notifications."""
+
+    serializer_class = NotificationOutput
+    queryset = Notification.objects.none()  # for the schema; every request has its own
+
+    def get_queryset(self) -> models.QuerySet[Notification]:
+        """The caller's notifications, and nobody else's."""
+        return ledger.of(organization_of(self.request)).select_related("recipient")
+
+    def notification(self, pk: str) -> Notification:
+        """The caller's own, else 404."""
+        return get_object_or_404(self.get_queryset(), pk=row_id(pk))
+
+    def detail(self, pk: int) -> dict[str, Any]:
+        """The notification as it is now, with its attempts."""
+        row = self.get_queryset().prefetch_related("attempts").get(pk=pk)
+        return dict(NotificationDetail(row).data)
+
+
+class ListQuery(serializers.Serializer[Any]):
+    """The filters of the list."""
+
+    status = serializers.ChoiceField(choices=[str(word) for word in Status], required=False)
+    channel = serializers.CharField(required=False, help_text="With this channel in its chain.")
+    user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    reference = serializers.CharField(required=False)
+    created_after = Moment(required=False)
+    created_before = Moment(required=False)
+
+    def validate_channel(self, value: str) -> str:
+        """A channel of this service."""
+        if value not in settings.CHANNELS:
+            raise serializers.ValidationError(_("There is no such channel."), code="unknown_channel")
+        return value
+
+    def applied_to(self, rows: models.QuerySet[Notification]) -> models.QuerySet[Notification]:
+        """The rows that match all that was asked."""
+        wanted = self.validated_data
+        lookups = {
+            "status": "status",
+            "user_id": "recipient_id",
+            "reference": "reference",
+            "created_after": "created_at__gt",
+            "created_before": "created_at__lt",
+        }
+        rows = rows.filter(**{lookup: wanted[name] for name, lookup in lookups.items() if name in wanted})
+        if "channel" in wanted:
+            # As text, since SQLite has no containment: json.dumps writes this, and PostgreSQL's jsonb prints the same.
+            rows = rows.filter(steps__icontains=f'"channel": "{wanted["channel"]}"')
+        return rows
+
+
+@extend_schema_view(
+    get=extend_schema(
+        summary="List notifications",
+        parameters=[ListQuery],
+        responses={200: NotificationOutput(many=True), **problems(400)},
+    ),
+    post=extend_schema(
+        summary="Send a notification",
+        description=(
+            "202 means that it is stored for good. Workers carry it along its chain until a provider takes it; "
+            "`GET` the `Location` to see every attempt."
+        ),
+        request=NotificationInput,
+        responses={202: NotificationOutput, **problems(400, 413, 415, 429)},
+        examples=[
+            examples.NOTIFICATION,
+            examples.NOTIFICATION_TO,
+            examples.NOTIFICATION_SMTP,
+            examples.NOTIFICATION_LATER,
+            examples.ACCEPTED,
+        ],
+    ),
+)
+class NotificationsView(NotificationViews):
+    """All notifications of the organization."""
+
+    def get(self, request: Request) -> Response:
+        """A page of notifications, newest first."""
+        query = ListQuery(data={name: readable(str(value)) for name, value in request.query_params.items()})
+        query.is_valid(raise_exception=True)
+        page = self.paginate_queryset(query.applied_to(self.get_queryset()))
+        return self.get_paginated_response(NotificationOutput(page, many=True).data)
+
+    def post(self, request: Request) -> Response:
+        """Accept a notification: 202, stored for good."""
+        row = intake.accept(organization_of(request), request.data)
+        headers = {"Location": f"/api/notifications/{row.pk}/"}
+        return Response(NotificationOutput(row).data, status=status.HTTP_202_ACCEPTED, headers=headers)
+
+
+class BulkInput(NotificationInput):
+    """Either `notifications`, each a body of its own, or one content with `user_ids`."""
+
+    notifications = NotificationInput(many=True, required=False)
+    user_ids = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False)
+
+
+class BulkView(NotificationViews):
+    """Many at once."""
+
+    @extend_schema(
+        summary="Send many notifications",
+        description=f"All or nothing, at most {intake.MOST}; errors name the index, as in `notifications.3.user_id`.",
+        request=BulkInput,
+        responses={202: BulkOutput, **problems(400, 413, 415, 429)},
+        examples=[examples.BULK, examples.BULK_EACH],
+    )
+    def post(self, request: Request) -> Response:
+        """Accept all of them or none: 202."""
+        rows = intake.accept_many(organization_of(request), bodies(request.data))
+        ids = [row.pk for row in rows]
+        return Response({"count": len(ids), "ids": ids}, status=status.HTTP_202_ACCEPTED)
+
+
+def bodies(data: Any) -> list[Any]:
+    """The single bodies of a bulk. ValidationError where it is neither of the two forms."""
+    if not isinstance(data, Mapping):
+        raise ValidationError(_("Expected an object."), code="invalid")
+    lists = {name: data[name] for name in ("notifications", "user_ids") if name in data}
+    if len(lists) != 1:
+        raise ValidationError(_("Give either notifications, or one content with user_ids."), code="required")
+    name, entries = lists.popitem()
+    if not isinstance(entries, list) or not entries:
+        raise ValidationError({name: [_("Expected a list that is not empty.")]}, code="invalid")
+    if len(entries) > intake.MOST:
+        message = _("At most {most} notifications at once.").format(most=intake.MOST)
+        raise ValidationError({name: [message]}, code="too_many")
+    content = {key: value for key, value in data.items() if key != name}
+    if name == "user_ids":
+        if len({str(entry) for entry in entries}) != len(entries):
+            raise ValidationError({name: [_("A user stands in it twice.")]}, code="repeated")
+        return [{**content, "user_id": user_id} for user_id in entries]
+    if content:
+        raise ValidationError({key: [_("There is no such field.")] for key in content}, code="unknown_field")
+    return entries
+
+
+class NotificationView(NotificationViews):
+    """One notification."""
+
+    serializer_class = NotificationDetail
+
+    @extend_schema(summary="Read a notification", responses={200: NotificationDetail, **problems(404)})
+    def get(self, request: Request, pk: str) -> Response:
+        """The notification with its attempts."""
+        return Response(self.detail(self.notification(pk).pk))
+
+
+class CancelView(NotificationViews):
+    """Stop a notification."""
+
+    @extend_schema(
+        summary="Cancel a notification", request=None, responses={200: NotificationDetail, **problems(404, 409)}
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        """Cancel what is queued or waiting; else 409."""
+        row = self.notification(pk)
+        if not ledger.cancel(row):
+            raise Conflict(_("Only what is queued or waiting can be cancelled."))
+        return Response(self.detail(row.pk))
+
+
+class RetryView(NotificationViews):
+    """Try a failed notification again."""
+
+    @extend_schema(
+        summary="Retry a failed notification",
+        description="Every step is alive again. SMTP credentials were wiped when it failed; give them again here.",
+        request=SmtpInput,
+        responses={202: NotificationDetail, **problems(400, 404, 409, 415)},
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        """Queue a failed one again; else 409."""
+        row = self.notification(pk)
+        account = SmtpInput(data=request.data or {})
+        account.is_valid(raise_exception=True)
+        if not ledger.retry(row, account.validated_data.get("credentials")):
+            raise Conflict(_("Only a failed notification can be retried."))
+        bell.ring_after_commit([row.pk])
+        return Response(self.detail(row.pk), status=status.HTTP_202_ACCEPTED)

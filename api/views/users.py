@@ -1,0 +1,130 @@
+"""`/api/users/`: the people who get messages."""
+
+from typing import ClassVar
+
+from django.db import IntegrityError, models
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.generics import GenericAPIView, get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from api.authentication import organization_of
+from api.examples import USER, USER_WITH_ALL, problems
+from api.outputs import UserOutput
+from notifier import ledger
+from notifier.inputs import RecipientInput
+from notifier.models import Recipient
+
+
+class UserViews(GenericAPIView[Recipient]):
+    """What both views share: the caller's own users."""
+
+    serializer_class = UserOutput
+    queryset = Recipient.objects.none()  # for the schema; every request has its own
+
+    def get_queryset(self) -> models.QuerySet[Recipient]:
+        """The caller's users, and nobody else's."""
+        return Recipient.objects.filter(organization=organization_of(self.request))
+
+    def store(self, request: Request, instance: Recipient | None) -> Recipient:
+        """Check the body and write it."""
+        context = {"organization": organization_of(request)}
+        wanted = RecipientInput(instance, data=request.data, context=context, partial=instance is not None)
+        wanted.is_valid(raise_exception=True)
+        user = instance or Recipient(organization=organization_of(request))
+        for name, value in wanted.validated_data.items():
+            setattr(user, name, value)
+        try:
+            user.save()
+        except IntegrityError:  # another request stored the same external_id since it was looked up
+            detail = _("Another user of the organization has this external_id.")
+            raise ValidationError({"external_id": [detail]}, code="unique") from None
+        return user
+
+
+@extend_schema_view(
+    get=extend_schema(
+        summary="List users",
+        parameters=[
+            OpenApiParameter("email", str, description="Exactly this address."),
+            OpenApiParameter("phone", str, description="Exactly this number, in E.164."),
+            OpenApiParameter("external_id", str, description="Exactly this id."),
+        ],
+        responses={200: UserOutput(many=True), **problems()},
+    ),
+    post=extend_schema(
+        summary="Create a user",
+        request=RecipientInput,
+        responses={201: UserOutput, **problems(400, 413, 415, 429)},
+        examples=[USER, USER_WITH_ALL],
+    ),
+)
+class UsersView(UserViews):
+    """All users of the organization."""
+
+    filters: ClassVar[tuple[str, ...]] = ("email", "phone", "external_id")
+
+    def get(self, request: Request) -> Response:
+        """A page of users, newest first."""
+        users = self.get_queryset()
+        for name in self.filters:
+            if name in request.query_params:
+                users = users.filter(**{name: readable(request.query_params[name])})
+        page = self.paginate_queryset(users)
+        return self.get_paginated_response(UserOutput(page, many=True).data)
+
+    def post(self, request: Request) -> Response:
+        """Create a user: 201."""
+        user = self.store(request, None)
+        headers = {"Location": f"/api/users/{user.pk}/"}
+        return Response(UserOutput(user).data, status=status.HTTP_201_CREATED, headers=headers)
+
+
+@extend_schema_view(
+    get=extend_schema(summary="Read a user", responses={200: UserOutput, **problems(404)}),
+    patch=extend_schema(
+        summary="Change a user",
+        request=RecipientInput,
+        responses={200: UserOutput, **problems(400, 404, 413, 415)},
+    ),
+    delete=extend_schema(
+        summary="Erase a person",
+        description="Their data goes everywhere, open notifications end; what was sent stays countable.",
+        responses={204: None, **problems(404)},
+    ),
+)
+class UserView(UserViews):
+    """One user."""
+
+    def get(self, request: Request, pk: str) -> Response:
+        """The user."""
+        return Response(UserOutput(self.user(pk)).data)
+
+    def patch(self, request: Request, pk: str) -> Response:
+        """Change what is given."""
+        return Response(UserOutput(self.store(request, self.user(pk))).data)
+
+    def delete(self, request: Request, pk: str) -> Response:
+        """Erase the person's data everywhere."""
+        ledger.erase(self.user(pk))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def user(self, pk: str) -> Recipient:
+        """The caller's own, else 404."""
+        return get_object_or_404(self.get_queryset(), pk=row_id(pk))
+
+
+def row_id(digits: str) -> int:
+    """A path's number; one that no row can have becomes 0, which none has."""
+    number = int(digits) if len(digits) < 20 else 0
+    return number if number < 2**63 else 0
+
+
+def readable(value: str) -> str:
+    """A query's text; what no database can hold is refused."""
+    if "\x00" in value:
+        raise ValidationError(_("NUL is not allowed."), code="unsafe")
+    return value

@@ -1,0 +1,85 @@
+"""The web process: Django's WSGI application in a fixed pool of threads, behind a thin ASGI front.
+
+Sync Django views under an ASGI server are several times slower than under WSGI, and each thread would keep a database
+connection of its own. The front reads a body whole before a thread takes it, so a slow client occupies no thread, and a
+body that is too large is refused before it is read to the end.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from a2wsgi import WSGIMiddleware
+from django.conf import settings
+
+from notifier.embedded import EmbeddedWork
+from notifier.wsgi import application as django_application
+
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+THREADS = 16
+"""Requests that Django works on at the same time, each with a database connection of its own."""
+
+_django = WSGIMiddleware(django_application, workers=THREADS)  # type: ignore[arg-type]
+_work = EmbeddedWork()
+
+
+async def application(scope: Event, receive: Receive, send: Send) -> None:
+    """The lifespan starts and stops the embedded mode; every HTTP request goes to Django."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    elif scope["type"] == "http":
+        await _http(scope, receive, send)
+    else:  # no WebSocket is spoken here
+        await send({"type": "websocket.close", "code": 1000})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        event = await receive()
+        if event["type"] == "lifespan.startup":
+            await asyncio.to_thread(_work.start)
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await asyncio.to_thread(_work.stop)
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def _http(scope: Event, receive: Receive, send: Send) -> None:
+    body = bytearray()
+    more = True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return
+        body += event.get("body", b"")
+        more = event.get("more_body", False)
+        if len(body) > settings.MAX_BODY_BYTES:
+            await _too_large(send)
+            return
+    # The body's length is known now, however it came: WSGI reads a chunked one as empty otherwise.
+    headers = [
+        (name, value) for name, value in scope["headers"] if name not in {b"content-length", b"transfer-encoding"}
+    ]
+    if body or any(name == b"content-length" for name, _ in scope["headers"]):
+        headers.append((b"content-length", str(len(body)).encode()))
+
+    unread: list[Event] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def receive_again() -> Event:
+        return unread.pop() if unread else await receive()
+
+    await _django({**scope, "headers": headers}, receive_again, send)  # type: ignore[arg-type]
+
+
+async def _too_large(send: Send) -> None:
+    """The API's own error shape, without Django: the rest of the body is not even read."""
+    error = {"code": "too_large", "detail": "The body may have at most 10 MB.", "attr": None}
+    problem = {"type": "about:blank", "title": "Request Entity Too Large", "status": 413, "errors": [error]}
+    headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(problem).encode()})

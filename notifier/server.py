@@ -1,0 +1,82 @@
+"""Starting the web process, for every command that does."""
+
+import logging
+from collections.abc import Callable
+from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from threading import Thread
+
+import uvicorn
+from django.core.management import CommandError, call_command
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db.migrations.executor import MigrationExecutor
+
+STOP_SECONDS = 30
+"""How long a stop waits for requests under way."""
+
+
+def check_migrations() -> None:
+    """CommandError, with the command that helps, where the database is out or a migration is missing."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except Error as error:
+        raise CommandError(f"The database does not answer ({type(error).__name__}). Check DATABASE_URL.") from None
+    if missing:
+        raise CommandError(f"{len(missing)} migrations are missing. Run: python manage.py migrate")
+
+
+def collect_static_files() -> None:
+    """Gather what the pages need where whitenoise serves it."""
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn, which calls `when_up` in a thread of its own once it listens."""
+
+    def __init__(self, config: uvicorn.Config, when_up: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self._when_up = when_up
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """As uvicorn does; then call."""
+        await super().startup(sockets)
+        if self.started and self._when_up is not None:
+            Thread(target=self._when_up, name="when-up", daemon=True).start()
+
+    def end(self) -> None:
+        """Stop as if by SIGTERM."""
+        self.should_exit = True
+
+
+def web_server(host: str, port: int, when_up: Callable[[], None] | None = None) -> WebServer:
+    """The web process, ready to `run()`.
+
+    It serves until SIGTERM or Ctrl+C; requests under way are answered then, and the embedded worker brings its messages
+    home.
+    """
+    config = uvicorn.Config(
+        "notifier.asgi:application",
+        host=host,
+        port=port,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=logging.getLogger().isEnabledFor(logging.DEBUG),
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return WebServer(config, when_up)
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """CommandError with a way out where another program has that port."""
+    family = AF_INET6 if ":" in host else AF_INET
+    with socket(family, SOCK_STREAM) as probe:
+        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} of {host} cannot be used ({error.strerror}). Try --port {port + 1}."
+            ) from None

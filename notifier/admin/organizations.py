@@ -1,0 +1,35 @@
+"""Organizations, their operators, and the people who get messages."""
+
+from django.contrib import admin
+
+from notifier.models import Membership, Organization, Recipient
+
+
+class MembershipInline(admin.TabularInline[Membership, Organization]):
+    """An organization's operators."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+
+
+@admin.register(Organization)
+class OrganizationAdmin(admin.ModelAdmin[Organization]):
+    """Organizations."""
+
+    list_display = ("name", "slug", "created_at")
+    search_fields = ("name", "slug")
+    readonly_fields = ("created_at",)
+    inlines = (MembershipInline,)
+
+
+@admin.register(Recipient)
+class RecipientAdmin(admin.ModelAdmin[Recipient]):
+    """Users: the people who get messages."""
+
+    list_display = ("__str__", "email", "phone", "telegram_chat_id", "organization")
+    list_filter = ("organization",)
+    list_select_related = ("organization",)
+    search_fields = ("=email", "=phone", "=external_id", "name")
+    readonly_fields = ("created_at", "updated_at")
+    show_full_result_count = False

@@ -23,7 +23,7 @@ class ReadOnly:
         return False
 
 
-class AttemptInline(ReadOnly, admin.TabularInline[Attempt, Notification]):
+class AttemptInline(ReadOnly, admin.TabularInline):
     """Every try and every skip, in order."""
 
     model = Attempt
@@ -32,7 +32,7 @@ class AttemptInline(ReadOnly, admin.TabularInline[Attempt, Notification]):
 
 
 @admin.register(Notification)
-class NotificationAdmin(ReadOnly, admin.ModelAdmin[Notification]):
+class NotificationAdmin(ReadOnly, admin.ModelAdmin):
     """What was asked for, and what became of it."""
 
     list_display = ("id", "status", "failure_code", "subject", "organization", "created_at", "due_at", "finished_at")

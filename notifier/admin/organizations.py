@@ -5,7 +5,7 @@ from django.contrib import admin
 from notifier.models import Membership, Organization, Recipient
 
 
-class MembershipInline(admin.TabularInline[Membership, Organization]):
+class MembershipInline(admin.TabularInline):
     """An organization's operators."""
 
     model = Membership
@@ -14,7 +14,7 @@ class MembershipInline(admin.TabularInline[Membership, Organization]):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(admin.ModelAdmin[Organization]):
+class OrganizationAdmin(admin.ModelAdmin):
     """Organizations."""
 
     list_display = ("name", "slug", "created_at")
@@ -24,7 +24,7 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
 
 
 @admin.register(Recipient)
-class RecipientAdmin(admin.ModelAdmin[Recipient]):
+class RecipientAdmin(admin.ModelAdmin):
     """Users: the people who get messages."""
 
     list_display = ("__str__", "email", "phone", "telegram_chat_id", "organization")

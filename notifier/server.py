@@ -1,7 +1,8 @@
 """Starting the web process, for every command that does."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 from threading import Thread
 
@@ -43,6 +44,13 @@ class WebServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._when_up is not None:
             Thread(target=self._when_up, name="when-up", daemon=True).start()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn does, but without raising the signal again afterwards: a stop that was asked for ends with 0."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
     def end(self) -> None:
         """Stop as if by SIGTERM."""

@@ -1,6 +1,8 @@
 """What `manage.py demo` does before Django reads its settings: start the sandbox and point the environment at it."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ def prepare(arguments: Sequence[str]) -> None:
     )
     if "--check" in arguments:
         folder = Path(tempfile.mkdtemp(prefix="notifier-check-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["DATABASE_URL"] = f"sqlite:///{folder / 'check.sqlite3'}"
         os.environ.update(LOG_LEVEL="WARNING", RETRY_DELAYS="1,2,4")
     else:

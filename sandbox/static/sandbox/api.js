@@ -22,11 +22,18 @@ export const now = () => Date.now() + skew;
 export const get = (path) => call("GET", path);
 export const post = (path, body, headers = {}) => call("POST", path, body, headers);
 
-/** POST to the sandbox, which wants the page's CSRF token. */
+let lastThrow = Promise.resolve();
+
+/** POST to the sandbox, which wants the page's CSRF token. One after the other: the switch thrown last wins. */
 export function postToSandbox(path, body) {
   const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
-  return post(path, body, { "X-CSRFToken": token });
+  const thrown = lastThrow.then(() => post(path, body, { "X-CSRFToken": token }));
+  lastThrow = thrown.catch(() => {});
+  return thrown;
 }
+
+/** Resolves when every switch that was thrown stands. */
+export const switchesStand = () => lastThrow;
 
 async function call(method, path, body, headers = {}) {
   const options = { method, headers: { Accept: "application/json", ...headers }, cache: "no-store" };

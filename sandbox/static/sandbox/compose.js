@@ -1,6 +1,6 @@
 // The message: its text, its channels in their order, its own SMTP account.
 
-import { Problem, post } from "./api.js";
+import { Problem, post, switchesStand } from "./api.js";
 import { showCommand } from "./curl.js";
 import { byId, piece, setIcon } from "./dom.js";
 import { busy, clearErrors, filled, showErrors } from "./forms.js";
@@ -24,6 +24,7 @@ export function setUpCompose(channels, onSent) {
 /** Send a body as it is; the notification, or null where the form shows the errors. */
 export async function sendBody(body) {
   try {
+    await switchesStand();
     const notification = await post("/api/notifications/", body);
     clearErrors(form);
     showCommand("/api/notifications/", body);

@@ -1,10 +1,12 @@
 """How we speak to the broker and to Redis: briefly. They hold bells and copies; nobody waits long for those."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from notifier.environment import wrong
 
 # Publishing ends after 1.0 s on a hung Redis and at once on a refused one; with Celery's defaults it hangs for minutes.
 BROKER_FAILS_FAST: dict[str, Any] = {
@@ -29,12 +31,15 @@ CACHE_SECONDS = 0.25
 def cacheops_redis(url: str) -> dict[str, Any]:
     """cacheops' settings for that Redis: a dict, since its URL form cannot carry the retry object."""
     parts = urlsplit(url)
+    number = parts.path.strip("/") or "0"
+    if not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise wrong("REDIS_URL", f"{number!r} is no number of a database", "redis://127.0.0.1:6379/0")
     return {
         "host": parts.hostname or "127.0.0.1",
         "port": parts.port or 6379,
-        "db": int(parts.path.strip("/") or 0),
-        "username": parts.username,
-        "password": parts.password,
+        "db": int(number),
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
         "ssl": parts.scheme == "rediss",
         "socket_timeout": CACHE_SECONDS,
         "socket_connect_timeout": CACHE_SECONDS,

@@ -15,6 +15,12 @@ from notifier.states import Bar, OnUnknown, Outcome, Status
 RECEIPT_TIME = timedelta(seconds=300)
 """How long a step with a bar above `accepted` has, when nothing else is said."""
 
+LONGEST_PAUSE = timedelta(days=365)
+"""More than any notification lives; what a provider names beyond it could leave the calendar."""
+
+MOST_DOUBLINGS = 16
+"""Of the pause between two tries of a step: the next would be days long, and many more would leave the calendar."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -173,8 +179,15 @@ def _again_at(step: Step, here: Sequence[Try], policy: Policy) -> datetime | Non
     if last.outcome is not Outcome.FAILED:
         return None
     failures = sum(attempt.outcome is Outcome.FAILED for attempt in here)
-    again_at = last.ended_at + (last.retry_after or policy.step_retry * 2 ** (failures - 1))
-    return again_at if again_at <= here[0].started_at + step.time else None
+    pause = _named_pause(last) or policy.step_retry * 2 ** min(failures - 1, MOST_DOUBLINGS)
+    in_time = last.ended_at - here[0].started_at + pause <= step.time
+    return last.ended_at + pause if in_time else None
+
+
+def _named_pause(attempt: Try) -> timedelta | None:
+    """The pause that the provider asked for. One of no time is none: rounds would follow each other without end."""
+    named = attempt.retry_after
+    return min(named, LONGEST_PAUSE) if named is not None and named > timedelta(0) else None
 
 
 def _after_the_round(steps: Sequence[Step], tries: Sequence[Try], now: datetime, policy: Policy) -> Move:
@@ -185,8 +198,8 @@ def _after_the_round(steps: Sequence[Step], tries: Sequence[Try], now: datetime,
         own = [attempt for attempt in tries if attempt.step == index]
         if not is_dead(own, policy.on_unknown):
             alive = True
-            if own and own[-1].retry_after is not None and own[-1].round == policy.round:
-                named.append(own[-1].retry_after)
+            pause = _named_pause(own[-1]) if own and own[-1].round == policy.round else None
+            named += [pause] if pause else []
     if not alive:
         return Finish(Status.FAILED, failure_code(tries))
     position = min(policy.round - policy.first_round, len(policy.round_delays) - 1)

@@ -26,11 +26,11 @@ from channels.base import Account, Message
 from channels.errors import MisconfiguredError, PermanentError, TemporaryError, UnknownOutcomeError
 from channels.registry import ChannelRegistry
 from notifier import ledger
-from notifier.chain import AwaitReceipt, Finish, Miss, Policy, Send, Try, Wait, next_move
+from notifier.chain import LONGEST_PAUSE, AwaitReceipt, Finish, Miss, Policy, Send, Try, Wait, next_move
 from notifier.models import Attempt, Notification
 from notifier.provider_accounts import account_for
 from notifier.rendering import message_for
-from notifier.states import OnUnknown, Outcome
+from notifier.states import CODES, OnUnknown, Outcome, Status
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,9 +54,11 @@ def _senders() -> ThreadPoolExecutor:
 
 
 def _forget() -> None:
-    """A forked child must not use its parent's connections, nor threads that it does not have."""
+    """A forked child must not use its parent's connections, nor threads and turns that it does not have."""
+    global _turn  # noqa: PLW0603 - a thread of the parent may hold it: nobody would ever give it back here
     channels.cache_clear()
     _senders.cache_clear()
+    _turn = Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -92,7 +94,6 @@ class _Errand:
     row: Notification
     claim: ledger.Claim
     tries: list[Try]
-    policy: Policy
     unwritten: list[Attempt] = field(default_factory=list)
 
     def record(self, attempt: Attempt) -> None:
@@ -139,21 +140,23 @@ class _Dispatcher:
 
     def run(self) -> None:
         while True:
-            if not self._stop():
-                self._claim_more()
-            self._start()
-            if not self._flying and not self._ready:
+            self._start()  # before claiming: what has landed must not keep us from seeing that more is due
+            claimed = not self._stop() and self._claim_more()
+            if claimed:
+                self._start()
+            elif not self._flying and not self._ready:
                 return
-            self._land()
+            self._land(0 if claimed else ledger.LEASE.total_seconds() / 3)
             self._renew()
 
-    def _claim_more(self) -> None:
-        """Keep at most twice the width in our hands: what we hold, nobody else can send, nor overtake."""
+    def _claim_more(self) -> bool:
+        """Keep at most twice the width in our hands: what we hold, nobody else can send, nor overtake. False: none."""
         room = WIDTH - len(self._ready)
         if room <= 0 or len(self._flying) >= WIDTH:
-            return
+            return False
         claim = _surely(lambda: ledger.claim(limit=room, ids=self._ids))
-        self._ready.extend(_errand(row, claim) for row in claim.rows)
+        self._ready.extend(_Errand(row, claim, [_as_try(one) for one in row.attempts.all()]) for row in claim.rows)
+        return bool(claim.rows)
 
     def _start(self) -> None:
         """Move ready errands along; settle those that end, mark and hand over those that do not."""
@@ -164,7 +167,9 @@ class _Dispatcher:
             if len(self._flying) + len(leaving) >= WIDTH and not stopping:
                 break
             errand = self._ready.popleft()
-            move = Wait(errand.claim.now(), errand.row.round) if stopping else _advance(errand)
+            move = _surely_advance(errand)
+            if stopping and isinstance(move, _Handover):
+                move = Wait(errand.claim.now(), errand.row.round)
             if isinstance(move, _Handover):
                 leaving.append(move)
                 if errand.unwritten:
@@ -185,19 +190,20 @@ class _Dispatcher:
                 if handover.errand.row.pk in ours:
                     self._flying[_senders().submit(_send, handover)] = handover
 
-    def _land(self) -> None:
-        """Wait for answers; what comes close together is dealt with together."""
+    def _land(self, patience: float) -> None:
+        """Wait so many seconds for answers; what comes close together is dealt with together."""
         if not self._flying:
             return
-        done, _ = wait(self._flying, timeout=ledger.LEASE.total_seconds() / 3, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._flying, timeout=patience, return_when=FIRST_COMPLETED)
         if done and len(done) < len(self._flying):
             done, _ = wait(self._flying, timeout=GATHER, return_when=ALL_COMPLETED)
         for future in done:
             errand, answer = self._flying.pop(future).errand, future.result()
             errand.record(answer.attempt)
-            if answer.moved_to and errand.row.recipient is not None:
-                ledger.follow(errand.row.recipient, answer.moved_to)
-            self._ready.append(errand)
+            # Ahead of those that have not begun: what came of it is written before anything else leaves.
+            self._ready.appendleft(errand)
+            if answer.moved_to and (recipient := errand.row.recipient) is not None:
+                _surely(lambda recipient=recipient, answer=answer: ledger.follow(recipient, answer.moved_to))  # type: ignore[misc]
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > ledger.LEASE.total_seconds() / 3:
@@ -207,8 +213,8 @@ class _Dispatcher:
                 _surely(lambda claim=claim: ledger.renew(claim))  # type: ignore[misc]
 
 
-def _errand(row: Notification, claim: ledger.Claim) -> _Errand:
-    policy = Policy(
+def _policy(row: Notification) -> Policy:
+    return Policy(
         expires_at=row.expires_at,
         round=row.round,
         first_round=row.first_round,
@@ -217,18 +223,45 @@ def _errand(row: Notification, claim: ledger.Claim) -> _Errand:
         round_delays=settings.RETRY_DELAYS,
         jitter=random.uniform(0.8, 1.2),  # noqa: S311 - spreads load, keeps no secret
     )
-    errand = _Errand(row, claim, [_as_try(attempt) for attempt in row.attempts.all()], policy)
-    if row.handover_step is not None:
-        detail = "The worker died while it handed the message over: it may have arrived."
-        errand.record(_attempt(errand, row.handover_step, Outcome.UNKNOWN, "outcome_unknown", detail))
-    return errand
+
+
+def _surely_advance(errand: _Errand) -> _Handover | Wait | AwaitReceipt | Finish:
+    """`_advance`; a row that nobody can read is put off, so that it never stands in the others' way."""
+    try:
+        return _advance(errand)
+    except Exception:
+        log.exception("A notification cannot be moved along.", extra={"notification_id": errand.row.pk})
+        return _put_off(errand)
+
+
+def _put_off(errand: _Errand) -> Wait | Finish:
+    row, now = errand.row, errand.claim.now()
+    begun = row.handover_step is not None
+    errand.record(
+        Attempt(
+            step=row.handover_step or 0,
+            outcome=Outcome.UNKNOWN if begun else Outcome.FAILED,
+            temporary=None if begun else True,
+            code="internal_error",
+            detail="The notification cannot be moved along. The service's log says why.",
+            started_at=now,
+        )
+    )
+    if now >= row.expires_at:
+        return Finish(Status.EXPIRED)
+    return Wait(min(now + settings.RETRY_DELAYS[-1], row.expires_at), row.round + 1)
 
 
 def _advance(errand: _Errand) -> _Handover | Wait | AwaitReceipt | Finish:
     """Walk the chain up to the next hand-over or the end of this pass, writing down every skip."""
+    policy = _policy(errand.row)
+    if errand.row.handover_step is not None:
+        detail = "The worker died while it handed the message over: it may have arrived."
+        errand.record(_attempt(errand, errand.row.handover_step, Outcome.UNKNOWN, "outcome_unknown", detail))
+        errand.row.handover_step = None
     while True:
         now = errand.claim.now()
-        move = next_move(errand.row.chain, errand.tries, now, errand.policy)
+        move = next_move(errand.row.chain, errand.tries, now, policy)
         if isinstance(move, Miss):
             detail = "No receipt came in the time of this step."
             errand.record(_attempt(errand, move.step, Outcome.FAILED, "deadline_missed", detail))
@@ -274,12 +307,10 @@ def _send(handover: _Handover) -> _Answer:
     moved_to = ""
     try:
         receipt = channels()[handover.channel].send(handover.message, handover.account)
+        attempt.provider_id, attempt.detail = _storable(receipt.provider_id)[:255], _storable(receipt.detail)
+        attempt.outcome, moved_to = Outcome.ACCEPTED, receipt.new_address
     except Exception as error:  # noqa: BLE001 - an unforeseen one is recorded and logged, and the others go on
         _describe_failure(attempt, error, handover)
-    else:
-        attempt.outcome = Outcome.ACCEPTED
-        attempt.provider_id, attempt.detail = receipt.provider_id[:255], receipt.detail
-        moved_to = receipt.new_address
     attempt.duration_ms = round((time.monotonic() - started) * 1000)
     return _Answer(attempt, moved_to)
 
@@ -290,7 +321,8 @@ def _describe_failure(attempt: Attempt, error: Exception, handover: _Handover) -
         case UnknownOutcomeError():
             attempt.outcome, attempt.temporary = Outcome.UNKNOWN, None
         case TemporaryError():
-            attempt.temporary, attempt.retry_after = True, error.retry_after
+            attempt.temporary = True
+            attempt.retry_after = error.retry_after and min(error.retry_after, LONGEST_PAUSE)
         case MisconfiguredError():
             # An operator can mend the organization's or the default account; nobody can mend a request's own.
             attempt.temporary = handover.account.origin != "request"
@@ -303,7 +335,13 @@ def _describe_failure(attempt: Attempt, error: Exception, handover: _Handover) -
             attempt.code = "internal_error"
             attempt.detail = "The channel failed while it handed the message over. The service's log says why."
             return
-    attempt.code, attempt.detail = error.code, error.detail
+    attempt.code = error.code if error.code in CODES else "provider_error"
+    attempt.detail = _storable(error.detail)
+
+
+def _storable(text: str) -> str:
+    """A provider's words without what PostgreSQL refuses: one of them must not cost a whole batch its settlement."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def _attempt(

@@ -6,6 +6,7 @@ none), else the default. An empty value counts as unset. Where `NAME_FILE` is se
 """
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -34,24 +35,32 @@ def text(*names: str, default: str = "") -> str:
     """The first of these variables that is set (the first name is the one to use, the others are older), stripped."""
     for name in names:
         file_name = os.environ.get(f"{name}_FILE", "")
-        if file_name:
-            try:
-                return Path(file_name).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise wrong(
-                    f"{name}_FILE", f"{file_name} cannot be read ({error.strerror})", "/run/secrets/key"
-                ) from None
-        value = os.environ.get(name, "").strip()
+        value = _content(f"{name}_FILE", file_name) if file_name else os.environ.get(name, "").strip()
         if value:
             return value
     return default
+
+
+def _content(name: str, path: str) -> str:
+    """What stands in that file, stripped."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise wrong(name, f"{path} cannot be read ({error.strerror})", "/run/secrets/key") from None
+    except UnicodeDecodeError:
+        raise wrong(name, f"{path} is no text in UTF-8", "/run/secrets/key") from None
+
+
+def _set(names: Sequence[str]) -> str:
+    """The one of these variables that the value came from, so that a sentence names what somebody wrote."""
+    return next((name for name in names if text(name)), names[0])
 
 
 def boolean(*names: str, default: bool) -> bool:
     """1/true/yes/on or 0/false/no/off."""
     value = text(*names).lower()
     if value and value not in TRUE + FALSE:
-        raise wrong(names[0], f"{value!r} is neither yes nor no", "1")
+        raise wrong(_set(names), f"{value!r} is neither yes nor no", "1")
     return value in TRUE if value else default
 
 
@@ -60,8 +69,8 @@ def whole(*names: str, default: int, least: int = 0, most: int = 2**31 - 1) -> i
     value = text(*names)
     if not value:
         return default
-    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
-        raise wrong(names[0], f"{value!r} is no whole number from {least} to {most}", str(default))
+    if not value.isascii() or not value.isdigit() or len(value) > 12 or not least <= int(value) <= most:
+        raise wrong(_set(names), f"{value!r} is no whole number from {least} to {most}", str(default))
     return int(value)
 
 
@@ -73,7 +82,7 @@ def seconds(*names: str, default: float, least: float = 0.001) -> timedelta:
     except ValueError:
         span = -1.0
     if not least <= span <= 10**9:
-        raise wrong(names[0], f"{value!r} is no number of seconds", f"{default:g}")
+        raise wrong(_set(names), f"{value!r} is no number of seconds from {least:g} to {10**9}", f"{default:g}")
     return timedelta(seconds=span)
 
 
@@ -114,7 +123,7 @@ def url(name: str, schemes: Sequence[str], *, default: str = "", example: str) -
         return ""
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in schemes and bool(parts.netloc or parts.scheme == "memory") and parts.port != 0
+        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "memory") and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
@@ -126,7 +135,9 @@ def database(name: str, *, default: str) -> dict[str, Any]:
     """Django's database settings from `postgres://user:password@host:port/name` or `sqlite:///path`."""
     value = text(name, default=default)
     try:
-        settings: dict[str, Any] = dict(environ.Env.db_url_config(value))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it would show the URL's parts, the password among them
+            settings: dict[str, Any] = dict(environ.Env.db_url_config(value))
     except (ValueError, KeyError, environ.ImproperlyConfigured):
         settings = {}
     if settings.get("ENGINE") not in {"django.db.backends.postgresql", "django.db.backends.sqlite3"}:

@@ -86,8 +86,8 @@ def claim(*, limit: int, ids: Sequence[int] | None = None) -> Claim:
     return Claim(token, rows, rows[0].database_now if rows else None)
 
 
-def _locked_ids(rows: QuerySet[Notification], limit: int, ids: Sequence[int] | None) -> list[int]:
-    """Their ids, locked against other claims where the database can; SQLite has one writer at a time anyway."""
+def _locked_ids(rows: QuerySet[Notification], limit: int, ids: Sequence[int] | None = None) -> list[int]:
+    """Their ids, locked against others where the database can; SQLite has one writer at a time anyway."""
     if limit <= 0:
         return []
     if ids is not None:
@@ -216,9 +216,10 @@ def erase(recipient: Recipient) -> None:
     """
     with transaction.atomic():
         theirs = Notification.objects.filter(recipient=recipient)
+        # First, so that no worker can settle one any more and add an attempt after the others lost their words.
+        theirs.filter(status__in=OPEN).update(**_ENDED, status=Status.CANCELLED)
         Attachment.objects.filter(notification__in=theirs).delete()
         Attempt.objects.filter(notification__in=theirs).update(detail="", provider_id="")
-        theirs.filter(status__in=OPEN).update(**_ENDED, status=Status.CANCELLED)
         theirs.update(subject="", message="", html="", context=None, metadata={}, reference="", callback_url="")
         recipient.delete()
 
@@ -227,11 +228,12 @@ def purge(before: timedelta, *, batch: int = 1000) -> int:
     """Delete notifications that finished longer than `before` ago, with their attempts, a batch a transaction."""
     deleted = 0
     while True:
-        old = Notification.objects.filter(status__in=FINAL, finished_at__lte=Now() - before).order_by("id")
-        ids = list(old.values_list("pk", flat=True)[:batch])
-        for model in (Attempt, Attachment):
-            _children(model, ids).delete()
-        Notification.objects.filter(pk__in=ids).delete()
+        with transaction.atomic():
+            old = Notification.objects.filter(status__in=FINAL, finished_at__lte=Now() - before).order_by("id")
+            ids = _locked_ids(old, batch)  # locked: one that is retried at this moment must not vanish
+            for model in (Attempt, Attachment):
+                _children(model, ids).delete()
+            Notification.objects.filter(pk__in=ids).delete()
         deleted += len(ids)
         if len(ids) < batch:
             return deleted

@@ -1,0 +1,136 @@
+"""Real threads with real connections: whoever comes at the same time, one wins."""
+
+from collections.abc import Callable
+from functools import partial
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from notifier import ledger
+from notifier.chain import Finish
+from notifier.ledger import Settlement
+from notifier.models import Attempt, Notification
+from notifier.states import Status
+from tests.notifier.rows import change, in_state, let_lease_lapse, person, stored
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite in memory is one thread's alone"),
+]
+THREADS, TIMES = 16, 5
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """What these answer when all of them begin at the same moment."""
+    answers: list[Any] = [None] * len(calls)
+    start = Barrier(len(calls))
+
+    def run(index: int) -> None:
+        try:
+            connection.ensure_connection()
+            start.wait(30)
+            answers[index] = calls[index]()
+        except BaseException as error:  # noqa: BLE001 - shown by the caller
+            answers[index] = error
+        finally:
+            connections.close_all()
+
+    running = [Thread(target=run, args=[index]) for index in range(len(calls))]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    assert not [answer for answer in answers if isinstance(answer, BaseException)]
+    return answers
+
+
+def taken(limit: int = 10) -> list[int]:
+    return [row.pk for row in ledger.claim(limit=limit).rows]
+
+
+def test_of_many_workers_that_want_one_row_one_gets_it() -> None:
+    row = stored()
+    for _ in range(TIMES):
+        assert sorted(together(*[taken] * THREADS)) == [[]] * (THREADS - 1) + [[row.pk]]
+        change(row, **in_state(Status.QUEUED))
+
+
+def test_of_many_workers_one_takes_back_a_lapsed_row() -> None:
+    row = stored()
+    for _ in range(TIMES):
+        taken()
+        let_lease_lapse(row)
+        assert sorted(together(*[taken] * THREADS)) == [[]] * (THREADS - 1) + [[row.pk]]
+        change(row, **in_state(Status.QUEUED))
+
+
+def test_many_workers_share_many_rows_and_none_twice() -> None:
+    rows = {stored().pk for _ in range(THREADS * 5)}
+    shares = together(*[lambda: taken(5)] * THREADS)
+    found = [pk for share in shares for pk in share]
+    assert len(found) == len(set(found))
+    assert set(found) | set(taken(1000)) == rows
+
+
+def test_a_cancel_and_a_claim_at_the_same_time_have_one_winner() -> None:
+    for _ in range(TIMES):
+        row = stored()
+        claimed, cancelled = together(taken, partial(ledger.cancel, row))
+        row.refresh_from_db()
+        assert (claimed == [row.pk]) is not cancelled
+        assert row.status == (Status.CANCELLED if cancelled else Status.SENDING)
+
+
+def test_a_retry_wins_once() -> None:
+    row = stored(**in_state(Status.FAILED))
+    answers = together(*[lambda: ledger.retry(row, None)] * THREADS)
+    row.refresh_from_db()
+    assert (sum(answers), row.round, row.first_round) == (1, 1, 1)
+
+
+def test_a_settlement_and_the_next_owner_at_the_same_time_write_one_story() -> None:
+    for _ in range(TIMES):
+        row = stored()
+        late = ledger.claim(limit=1)
+        let_lease_lapse(row)
+        attempt = Attempt(step=0, round=0, channel="email", outcome="accepted", started_at=timezone.now())
+        attempt.notification = row
+        end = Settlement(row.pk, [attempt], Finish(Status.SENT))
+        settled, claimed = together(partial(ledger.settle, late, [end]), taken)
+        row.refresh_from_db()
+        assert bool(settled) is not bool(claimed)
+        assert row.status == (Status.SENT if settled else Status.SENDING)
+        assert row.attempts.count() == len(settled)
+
+
+def test_an_erasure_and_a_settlement_at_the_same_time_leave_no_word() -> None:
+    for _ in range(TIMES):
+        ann = person()
+        row = stored(recipient=ann)
+        claim = ledger.claim(limit=1)
+        attempt = Attempt(step=0, round=0, channel="email", outcome="accepted", detail="Ann", started_at=timezone.now())
+        attempt.notification = row
+        end = Settlement(row.pk, [attempt], Finish(Status.SENT))
+        together(partial(ledger.settle, claim, [end]), partial(ledger.erase, ann))
+        row.refresh_from_db()
+        assert row.status in {Status.SENT, Status.CANCELLED}
+        assert (row.message, row.recipient) == ("", None)
+        assert not row.attempts.exclude(detail="").exists()
+
+
+def test_a_purge_and_a_retry_at_the_same_time_lose_no_promise() -> None:
+    for _ in range(TIMES):
+        row = stored(**{**in_state(Status.FAILED), "finished_at": Now() - ledger.LEASE})
+        retried, _deleted = together(partial(ledger.retry, row, None), lambda: ledger.purge(ledger.LEASE / 2))
+        assert Notification.objects.filter(pk=row.pk, status=Status.QUEUED).exists() is retried
+
+
+def test_a_claim_does_not_wait_for_a_row_that_somebody_holds() -> None:
+    held, free = stored(), stored()
+    with transaction.atomic():
+        Notification.objects.select_for_update().get(pk=held.pk)
+        assert together(taken) == [[free.pk]]

@@ -27,8 +27,10 @@ def load_file(base: Path) -> None:
     """Fill the process environment from the `.env` file, without overriding what is already there."""
     named = os.environ.get("ENV_FILE")
     path = base / ".env" if named is None else base / named
-    if (named is None or named) and path.is_file():
+    if path.is_file():
         environ.Env.read_env(str(path), encoding="utf-8")
+    elif named:
+        raise wrong("ENV_FILE", f"there is no file {path}", ".env")
 
 
 def text(*names: str, default: str = "") -> str:

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from notifier import delivery, ledger, work
 
-BELL_SECONDS = 30.0
+BELL_SECONDS = 10.0
 """How long one ring may keep a worker busy: a long backlog is taken in several, so that a stop is never far away."""
 
 

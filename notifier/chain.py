@@ -50,6 +50,12 @@ class Try:
     code: str = ""
     temporary: bool = False
     retry_after: timedelta | None = None
+    receipt: str = ""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the provider says that the person has it."""
+        return self.outcome is Outcome.ACCEPTED and self.receipt in {"delivered", "read"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +153,8 @@ def _in_this_round(steps: Sequence[Step], tries: Sequence[Try], now: datetime, p
     """The move of the first step that still has one in this round. None: the round is over."""
     if policy.on_unknown is OnUnknown.STOP and any(attempt.outcome is Outcome.UNKNOWN for attempt in tries):
         return Finish(Status.FAILED, "outcome_unknown")
+    if any(attempt.arrived and steps[attempt.step].until is Bar.DELIVERED for attempt in tries):
+        return Finish(Status.DELIVERED)  # also by a step whose deadline has passed: a late receipt still counts
     for index, step in enumerate(steps):
         own = [attempt for attempt in tries if attempt.step == index]
         if own and own[-1].outcome is Outcome.ACCEPTED:

@@ -6,7 +6,7 @@ while a provider answers.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,8 +17,9 @@ from django.db import connection, transaction
 from django.db.models import Case, F, Model, QuerySet, Value, When
 from django.db.models.functions import Now
 
+from notifier import callbacks
 from notifier.chain import AwaitReceipt, Finish, Wait
-from notifier.models import Attachment, Attempt, Notification, Organization, Recipient
+from notifier.models import Attachment, Attempt, Callback, Notification, Organization, Recipient
 from notifier.states import DUE, FINAL, OPEN, Status
 
 LEASE = timedelta(seconds=30)
@@ -43,11 +44,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What happened to one claimed row: the attempts to append, and where it goes. `move` None: still in our hands."""
+    """What happened to one claimed row: the attempts to append, and where it goes. `move` None: still in our hands.
+
+    `calls_back`: somebody wants to hear of it.
+    """
 
     notification_id: int
     attempts: Sequence[Attempt]
     move: Wait | AwaitReceipt | Finish | None
+    calls_back: bool = False
 
 
 def accept(rows: Sequence[Notification], attachments: Sequence[Attachment] = ()) -> None:
@@ -128,19 +133,35 @@ def settle(claim: Claim, settlements: Sequence[Settlement]) -> set[int]:
         held_rows = ours.filter(pk__in=[settlement.notification_id for settlement in settlements])
         if connection.features.has_select_for_update:
             held_rows = held_rows.select_for_update()
-        held = set(held_rows.values_list("pk", flat=True))
+        held = dict(held_rows.values_list("pk", "acknowledged_at"))
         kept = [settlement for settlement in settlements if settlement.notification_id in held]
         Attempt.objects.bulk_create(attempt for settlement in kept for attempt in settlement.attempts)
-        for move, ids in _grouped(kept).items():
+        # An acknowledgement that came meanwhile stops the chain, whatever the worker was about to do.
+        moves = {
+            one.notification_id: Finish(Status.ACKNOWLEDGED) if held[one.notification_id] else one.move for one in kept
+        }
+        for move, ids in _grouped(moves).items():
             ours.filter(pk__in=ids).update(**_written(move))
-    return held
+        callbacks.announce(
+            one.notification_id
+            for one in kept
+            if one.calls_back and isinstance(moves[one.notification_id], AwaitReceipt | Finish)
+        )
+    return set(held)
 
 
-def _grouped(settlements: Iterable[Settlement]) -> dict[Wait | AwaitReceipt | Finish | None, list[int]]:
+def place(row: Notification, move: Wait | AwaitReceipt | Finish) -> None:
+    """Move a row that nobody has in his hands. The caller has locked it in his transaction."""
+    Notification.objects.filter(pk=row.pk).exclude(status=Status.SENDING).update(**_written(move))
+    if row.callback_url and not isinstance(move, Wait):
+        callbacks.announce([row.pk])
+
+
+def _grouped(moves: Mapping[int, Wait | AwaitReceipt | Finish | None]) -> dict[Any, list[int]]:
     """Rows that go the same way, so that a healthy batch is one statement."""
-    groups: dict[Wait | AwaitReceipt | Finish | None, list[int]] = {}
-    for settlement in settlements:
-        groups.setdefault(settlement.move, []).append(settlement.notification_id)
+    groups: dict[Any, list[int]] = {}
+    for pk, move in moves.items():
+        groups.setdefault(move, []).append(pk)
     return groups
 
 
@@ -175,7 +196,11 @@ def overdue_by() -> timedelta:
 
 def cancel(notification: Notification) -> bool:
     """Stop it. False: a worker has it, or it is final already."""
-    return _moved(notification, DUE, {**_ENDED, "status": Status.CANCELLED})
+    with transaction.atomic():
+        stopped = _moved(notification, DUE, {**_ENDED, "status": Status.CANCELLED})
+        if stopped and notification.callback_url:
+            callbacks.announce([notification.pk])
+    return stopped
 
 
 def retry(notification: Notification, credentials: bytes | None) -> bool:
@@ -219,6 +244,7 @@ def erase(recipient: Recipient) -> None:
         # First, so that no worker can settle one any more and add an attempt after the others lost their words.
         theirs.filter(status__in=OPEN).update(**_ENDED, status=Status.CANCELLED)
         Attachment.objects.filter(notification__in=theirs).delete()
+        Callback.objects.filter(notification__in=theirs).delete()
         Attempt.objects.filter(notification__in=theirs).update(detail="", provider_id="")
         theirs.update(subject="", message="", html="", context=None, metadata={}, reference="", callback_url="")
         recipient.delete()
@@ -231,7 +257,7 @@ def purge(before: timedelta, *, batch: int = 1000) -> int:
         with transaction.atomic():
             old = Notification.objects.filter(status__in=FINAL, finished_at__lte=Now() - before).order_by("id")
             ids = _locked_ids(old, batch)  # locked: one that is retried at this moment must not vanish
-            for model in (Attempt, Attachment):
+            for model in (Attempt, Attachment, Callback):
                 _children(model, ids).delete()
             Notification.objects.filter(pk__in=ids).delete()
         deleted += len(ids)

@@ -1,7 +1,23 @@
 """The tables: fields, constraints, indexes. Nothing is sent here."""
 
+from notifier.models.callback import Callback
+from notifier.models.circuit import Circuit
+from notifier.models.idempotency import IdempotencyKey
 from notifier.models.notification import Attachment, Attempt, Notification
 from notifier.models.organization import DEFAULT_SLUG, Membership, Organization
+from notifier.models.receipt import Receipt
 from notifier.models.recipient import Recipient
 
-__all__ = ["DEFAULT_SLUG", "Attachment", "Attempt", "Membership", "Notification", "Organization", "Recipient"]
+__all__ = [
+    "DEFAULT_SLUG",
+    "Attachment",
+    "Attempt",
+    "Callback",
+    "Circuit",
+    "IdempotencyKey",
+    "Membership",
+    "Notification",
+    "Organization",
+    "Receipt",
+    "Recipient",
+]

@@ -72,6 +72,7 @@ class Notification(models.Model):
     expires_at = models.DateTimeField(_("expires"))
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    acknowledged_at = models.DateTimeField(_("acknowledged"), null=True, blank=True)
 
     round = models.IntegerField(_("round"), default=0)
     first_round = models.IntegerField(default=0, help_text=_("Where the last manual retry began."))
@@ -88,7 +89,8 @@ class Notification(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(status__in=list(Status)), name="notification_status"),
             models.CheckConstraint(
-                condition=Q(status__in=list(DUE), due_at__isnull=False) | (~Q(status__in=list(DUE)) & Q(due_at=None)),
+                condition=Q(status__in=sorted(DUE), due_at__isnull=False)
+                | (~Q(status__in=sorted(DUE)) & Q(due_at=None)),
                 name="notification_due_when_in_nobodys_hands",
             ),
             models.CheckConstraint(
@@ -97,8 +99,8 @@ class Notification(models.Model):
                 name="notification_claimed_while_sending",
             ),
             models.CheckConstraint(
-                condition=Q(status__in=list(FINAL), finished_at__isnull=False, credentials=None)
-                | (~Q(status__in=list(FINAL)) & Q(finished_at=None)),
+                condition=Q(status__in=sorted(FINAL), finished_at__isnull=False, credentials=None)
+                | (~Q(status__in=sorted(FINAL)) & Q(finished_at=None)),
                 name="notification_final_keeps_no_credentials",
             ),
             models.CheckConstraint(
@@ -170,6 +172,7 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(_("started"))
     duration_ms = models.PositiveIntegerField(_("duration, ms"), default=0)
     retry_after = models.DurationField(null=True, editable=False)
+    receipt = models.CharField(_("receipt"), max_length=16, blank=True, help_text=_("What the provider said later."))
 
     class Meta:
         verbose_name = _("attempt")
@@ -185,6 +188,9 @@ class Attempt(models.Model):
                 condition=Q(outcome=Outcome.ACCEPTED, code="") | (~Q(outcome=Outcome.ACCEPTED) & ~Q(code="")),
                 name="attempt_says_why",
             ),
+        ]
+        indexes = [
+            models.Index(fields=["provider_id"], name="attempt_provider_id", condition=~Q(provider_id="")),
         ]
 
     def __str__(self) -> str:

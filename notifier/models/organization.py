@@ -13,6 +13,9 @@ class Organization(models.Model):
     slug = models.SlugField(_("slug"), max_length=63, unique=True)
     name = models.CharField(_("name"), max_length=255)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    webhook_secrets = models.BinaryField(
+        null=True, editable=False, help_text=_("Sealed: what signs status callbacks, the newest first.")
+    )
 
     class Meta:
         verbose_name = _("organization")

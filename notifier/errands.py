@@ -1,0 +1,247 @@
+"""One claimed notification on its way along its chain: up to its next hand-over, and what came of that."""
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from functools import cache
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from channels.base import Account, Message
+from channels.errors import MisconfiguredError, PermanentError, TemporaryError, UnknownOutcomeError
+from channels.registry import ChannelRegistry
+from notifier import ledger, walk
+from notifier.breaker import Breaker, key_of
+from notifier.chain import LONGEST_PAUSE, AwaitReceipt, Finish, Miss, Send, Try, Wait
+from notifier.models import Attempt, Notification
+from notifier.provider_accounts import account_for
+from notifier.rendering import message_for
+from notifier.states import CODES, Outcome, Status
+
+log = logging.getLogger(__name__)
+
+CIRCUIT_OPEN = "The provider failed again and again; it is left alone for a while."
+
+NO_DATABASE = (OperationalError, InterfaceError)
+"""The database is away: nothing that a message or a provider did wrong."""
+
+
+@cache
+def channels() -> ChannelRegistry:
+    """This process's channels, with their connections."""
+    return ChannelRegistry(settings.CHANNELS)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=channels.cache_clear)  # a child must not use its parent's connections
+
+
+@dataclass(slots=True)
+class Errand:
+    """A claimed row, what was tried so far, and what of that is not written yet."""
+
+    row: Notification
+    claim: ledger.Claim
+    tries: list[Try]
+    unwritten: list[Attempt] = field(default_factory=list)
+
+    def record(self, attempt: Attempt) -> None:
+        """Append what happened; it is written with the next settlement."""
+        attempt.notification_id = self.row.pk
+        attempt.round = self.row.round
+        self.unwritten.append(attempt)
+        self.tries.append(walk.as_try(attempt))
+
+    def settlement(self, move: Wait | AwaitReceipt | Finish | None) -> ledger.Settlement:
+        """What there is to write now."""
+        attempts, self.unwritten = self.unwritten, []
+        return ledger.Settlement(self.row.pk, attempts, move, calls_back=bool(self.row.callback_url))
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A message ready to leave. `circuit`: the key of the account's circuit."""
+
+    errand: Errand
+    step: int
+    channel: str
+    message: Message
+    account: Account
+    circuit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a hand-over. `moved_to`: the person's new address there, says the provider."""
+
+    attempt: Attempt
+    moved_to: str = ""
+
+
+def errand_of(row: Notification, claim: ledger.Claim) -> Errand:
+    """The errand of a row that was just claimed, with its attempts."""
+    return Errand(row, claim, [walk.as_try(attempt) for attempt in row.attempts.all()])
+
+
+def advance(errand: Errand, breaker: Breaker) -> Handover | Wait | AwaitReceipt | Finish:
+    """Walk the chain up to the next hand-over or the end of this pass, recording every skip.
+
+    A row that nobody can read is put off, so that it never stands in the others' way. Where the database is away its
+    error is raised, and the call may be repeated.
+    """
+    try:
+        return _advance(errand, breaker)
+    except NO_DATABASE:
+        raise
+    except Exception:
+        log.exception("A notification cannot be moved along.", extra={"notification_id": errand.row.pk})
+        return _put_off(errand)
+
+
+def _advance(errand: Errand, breaker: Breaker) -> Handover | Wait | AwaitReceipt | Finish:
+    if errand.row.handover_step is not None:
+        detail = "The worker died while it handed the message over: it may have arrived."
+        errand.record(_attempt(errand, errand.row.handover_step, Outcome.UNKNOWN, "outcome_unknown", detail))
+        errand.row.handover_step = None
+    while True:
+        now = errand.claim.now()
+        move = walk.move_of(errand.row, errand.tries, now)
+        if isinstance(move, Miss):
+            errand.record(walk.missed(errand.row, move.step, now))
+        elif isinstance(move, Send):
+            prepared = _prepared(errand, move.step, breaker)
+            if isinstance(prepared, Handover):
+                return prepared
+            errand.record(prepared)
+        else:
+            return move
+
+
+def _put_off(errand: Errand) -> Wait | Finish:
+    row, now = errand.row, errand.claim.now()
+    begun = row.handover_step is not None
+    errand.record(
+        Attempt(
+            step=row.handover_step or 0,
+            outcome=Outcome.UNKNOWN if begun else Outcome.FAILED,
+            temporary=None if begun else True,
+            code="internal_error",
+            detail="The notification cannot be moved along. The service's log says why.",
+            started_at=now,
+        )
+    )
+    if now >= row.expires_at:
+        return Finish(Status.EXPIRED)
+    return Wait(min(now + settings.RETRY_DELAYS[-1], row.expires_at), row.round + 1)
+
+
+def _prepared(errand: Errand, step: int, breaker: Breaker) -> Handover | Attempt:
+    """The message ready to leave by this step, or the attempt that says why not."""
+    row = errand.row
+    channel = row.chain[step].channel
+    try:
+        way = way_of(row, channel)
+        if isinstance(way, NoWay):
+            return _attempt(errand, step, Outcome.SKIPPED, way.code, way.detail)
+        circuit = key_of(channel, way.account)
+        if not breaker.allows(circuit):
+            return _attempt(errand, step, Outcome.SKIPPED, "circuit_open", CIRCUIT_OPEN, temporary=True)
+        return Handover(errand, step, channel, message_for(channel, row, way.address), way.account, circuit)
+    except NO_DATABASE:
+        raise
+    except Exception:
+        log.exception("A message could not be prepared.", extra={"notification_id": row.pk, "channel": channel})
+        detail = "The message could not be prepared. The service's log says why."
+        return _attempt(errand, step, Outcome.FAILED, "internal_error", detail, temporary=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a channel reaches the person of a notification."""
+
+    address: str
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class NoWay:
+    """Why it does not: the code and the detail of the skip."""
+
+    code: str
+    detail: str
+
+
+def way_of(row: Notification, channel: str) -> Way | NoWay:
+    """How this channel would reach the person, or why it cannot. `vault.VaultError`: its credentials are unreadable."""
+    address = row.address(channel)
+    if not address:
+        return NoWay("no_address", "No address for this channel is known.")
+    account = account_for(channel, row) if channel in channels() else None
+    if account is not None:
+        return Way(address, account)
+    if channel == "email" and row.own_account:
+        return NoWay("not_configured", "The request's own SMTP account is gone or its server is not allowed any more.")
+    return NoWay("not_configured", "No account is configured for this channel.")
+
+
+def hand_over(handover: Handover) -> Answer:
+    """Hand one message over, in a thread of the pool. Never raises: every end is an attempt."""
+    started_at, started = handover.errand.claim.now(), time.monotonic()
+    attempt = Attempt(
+        step=handover.step, channel=handover.channel, account=handover.account.origin, started_at=started_at
+    )
+    moved_to = ""
+    try:
+        receipt = channels()[handover.channel].send(handover.message, handover.account)
+        attempt.provider_id, attempt.detail = _storable(receipt.provider_id)[:255], _storable(receipt.detail)
+        attempt.outcome, moved_to = Outcome.ACCEPTED, receipt.new_address
+    except Exception as error:  # noqa: BLE001 - an unforeseen one is recorded and logged, and the others go on
+        _describe_failure(attempt, error, handover)
+    attempt.duration_ms = round((time.monotonic() - started) * 1000)
+    return Answer(attempt, moved_to)
+
+
+def _describe_failure(attempt: Attempt, error: Exception, handover: Handover) -> None:
+    attempt.outcome, attempt.temporary = Outcome.FAILED, False
+    match error:
+        case UnknownOutcomeError():
+            attempt.outcome, attempt.temporary = Outcome.UNKNOWN, None
+        case TemporaryError():
+            attempt.temporary = True
+            attempt.retry_after = error.retry_after and min(error.retry_after, LONGEST_PAUSE)
+        case MisconfiguredError():
+            # An operator can mend the organization's or the default account; nobody can mend a request's own.
+            attempt.temporary = handover.account.origin != "request"
+        case PermanentError():
+            pass
+        case _:
+            extra = {"notification_id": handover.errand.row.pk, "channel": handover.channel}
+            log.error("A channel failed in a way that it should not.", exc_info=error, extra=extra)
+            attempt.outcome, attempt.temporary = Outcome.UNKNOWN, None
+            attempt.code = "internal_error"
+            attempt.detail = "The channel failed while it handed the message over. The service's log says why."
+            return
+    attempt.code = error.code if error.code in CODES else "provider_error"
+    attempt.detail = _storable(error.detail)
+
+
+def _storable(text: str) -> str:
+    """A provider's words without what PostgreSQL refuses: one of them must not cost a whole batch its settlement."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
+def _attempt(
+    errand: Errand, step: int, outcome: Outcome, code: str, detail: str, *, temporary: bool = False
+) -> Attempt:
+    """An attempt that never left the house."""
+    return Attempt(
+        step=step,
+        channel=errand.row.chain[step].channel,
+        outcome=outcome,
+        temporary=None if outcome is Outcome.UNKNOWN else temporary,
+        code=code,
+        detail=detail,
+        started_at=errand.claim.now(),
+    )

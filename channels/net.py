@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
@@ -71,6 +72,16 @@ def is_public(address: str) -> bool:
                 return is_public(str(IPv4Address(int(parsed) >> shift & 0xFFFFFFFF)))
         return parsed in _PUBLIC_IPV6 and not any(parsed in network for network in _RESERVED_IPV6)
     return not any(parsed in network for network in _RESERVED_IPV4)
+
+
+def is_inside(host: str) -> bool:
+    """Whether this is an address, however it is spelt, that is not public. Names are looked up when they are used."""
+    with suppress(OSError):
+        host = socket.inet_ntoa(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433: all of them 127.0.0.1
+    try:
+        return not is_public(host)
+    except ValueError:
+        return False
 
 
 def resolve(host: str, port: int, *, public_only: bool, deadline: Deadline) -> list[Address]:

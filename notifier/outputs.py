@@ -1,12 +1,16 @@
 """What goes out: users, notifications, attempts. Never a password, never an address in full in a notification."""
 
-from typing import Any
+from datetime import UTC
+from typing import Any, TypeVar
 
+from django.db import models
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from notifier.models import Attempt, Notification, Recipient
 from notifier.states import Bar, OnUnknown, Outcome, Priority, Status
+
+M = TypeVar("M", bound=models.Model)
 
 
 def masked_email(address: str) -> str:
@@ -20,6 +24,19 @@ def masked_number(number: str) -> str:
     return f"{number[:3]}***{number[-2:]}" if len(number) > 6 else f"***{number[-2:]}"
 
 
+def masked_address(channel: str, address: str) -> str:
+    """One channel's address, its middle hidden."""
+    return masked_email(address) if channel == "email" else masked_number(address)
+
+
+def as_accepted(row: Notification) -> Notification:
+    """The row as it was when it was accepted: what its first request was answered, and a repeated one is too."""
+    row.status, row.failure_code = Status.QUEUED, ""
+    row.due_at = row.send_at or row.created_at
+    row.sent_at = row.finished_at = None
+    return row
+
+
 def masked(person: Recipient | dict[str, Any] | None) -> dict[str, str] | None:
     """Somebody's addresses, each with its middle hidden. None: the person was erased."""
     if person is None:
@@ -29,7 +46,20 @@ def masked(person: Recipient | dict[str, Any] | None) -> dict[str, str] | None:
     return {name: mask(str(read(name))) for name, mask in masks.items() if read(name)}
 
 
-class UserOutput(serializers.ModelSerializer[Recipient]):
+class Moment(serializers.DateTimeField):
+    """A moment in UTC, whatever `TIME_ZONE` people see."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "default_timezone": UTC})
+
+
+class RowOutput(serializers.ModelSerializer[M]):
+    """A row, its moments in UTC."""
+
+    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+
+
+class UserOutput(RowOutput[Recipient]):
     """A user."""
 
     class Meta:
@@ -55,7 +85,7 @@ class UserOutput(serializers.ModelSerializer[Recipient]):
         return {name: None if value == "" else value for name, value in shown.items()}
 
 
-class AttemptOutput(serializers.ModelSerializer[Attempt]):
+class AttemptOutput(RowOutput[Attempt]):
     """One try of one step, or why it was skipped."""
 
     outcome = serializers.ChoiceField(choices=[str(word) for word in Outcome])
@@ -73,6 +103,7 @@ class AttemptOutput(serializers.ModelSerializer[Attempt]):
             "account",
             "started_at",
             "duration_ms",
+            "receipt",
         )
         read_only_fields = fields
 
@@ -98,7 +129,7 @@ class MaskedAddressOutput(serializers.Serializer[Any]):
     telegram_chat_id = serializers.CharField(required=False)
 
 
-class NotificationOutput(serializers.ModelSerializer[Notification]):
+class NotificationOutput(RowOutput[Notification]):
     """A notification as lists show it."""
 
     status = serializers.ChoiceField(choices=[str(word) for word in Status])
@@ -166,6 +197,30 @@ class NotificationDetail(NotificationOutput):
     class Meta(NotificationOutput.Meta):
         fields = (*NotificationOutput.Meta.fields, "attempts")  # type: ignore[assignment]
         read_only_fields = fields  # type: ignore[assignment]
+
+
+class PlanStepOutput(StepOutput):
+    """What would become of one step now."""
+
+    runs = serializers.BooleanField(help_text="Whether it would be tried.")
+    to = serializers.CharField(allow_null=True, help_text="Masked.")
+    account = serializers.CharField(allow_null=True)
+    code = serializers.CharField(allow_null=True, help_text="Why it would be skipped.")
+    detail = serializers.CharField(allow_null=True)
+
+
+class PlanOutput(serializers.Serializer[Any]):
+    """What would become of a notification now. The steps are tried in this order until one reaches its bar."""
+
+    steps = PlanStepOutput(many=True)
+
+
+class OrganizationOutput(serializers.Serializer[Any]):
+    """The caller's organization. `webhook_secret` signs its status callbacks (Standard Webhooks)."""
+
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    webhook_secret = serializers.CharField()
 
 
 class BulkOutput(serializers.Serializer[Any]):

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from channels.base import Account
 from channels.email import SmtpAccount
+from channels.net import is_inside
 from channels.sms import GatewayProvider, Provider, SmsAccount, SmscProvider, SmsRuProvider, TwilioProvider
 from channels.telegram import TelegramAccount
 from notifier import vault
@@ -49,7 +50,7 @@ def host_rule(host: str, port: int) -> HostRule | None:
     for entry in (entry.lower() for entry in listed if entry):
         if entry == f"{host}:{port}" or (entry == host and port in SMTP_PORTS):
             return HostRule(by_name=True)
-    return HostRule(by_name=False) if "*" in listed and port in SMTP_PORTS else None
+    return HostRule(by_name=False) if "*" in listed and port in SMTP_PORTS and not is_inside(host) else None
 
 
 def account_for(channel: str, notification: Notification) -> Account | None:

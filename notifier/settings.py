@@ -61,6 +61,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "api.hosts.HostMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -153,6 +154,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat.Scheduler"  # in memory: everything in the 
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULE = {
     "bell": {"task": "notifier.deliver", "schedule": 5.0, "options": {"expires": 5.0}},
+    "receipts": {"task": "notifier.apply_receipts", "schedule": 5.0, "options": {"expires": 5.0}},
     "purge": {"task": "notifier.purge", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 
@@ -204,6 +206,8 @@ SMSC_LOGIN = env.text("SMSC_LOGIN")
 SMSC_PASSWORD = env.text("SMSC_PASSWORD")
 SMSC_API_URL = env.url("SMSC_API_URL", ["http", "https"], example="https://smsc.ru")
 PHONE_REGION = env.text("PHONE_REGION").upper()
+
+CALLBACK_HOSTS = env.words("CALLBACK_HOSTS")
 
 # --- API -------------------------------------------------------------------------------------------------------------
 API_OPEN = env.boolean("API_OPEN", default=DEBUG)

@@ -14,6 +14,8 @@ from django.db import close_old_connections, connection
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
+LOOKS = ("notifier.deliver", "notifier.call_back")
+"""What is looked after, each by a thread of its own: a slow callback never stands in a message's way."""
 
 stopping = Event()
 """Set when this worker is to end: no new message leaves, those in flight end, the rest is given back."""
@@ -26,33 +28,36 @@ class LedgerLoop(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self._thread: Thread | None = None
+        self._threads: list[Thread] = []
         self._end = Event()
 
     def start(self, parent: Any) -> None:
         """Begin to look."""
         self._end.clear()
-        self._thread = Thread(target=self._look, args=[parent.app], name="ledger-loop", daemon=True)
-        self._thread.start()
+        # By name: this module is imported before the models are ready, and so before the tasks.
+        self._threads = [
+            Thread(target=self._look, args=[parent.app.tasks[name]], name=f"look-{name}", daemon=True) for name in LOOKS
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, parent: Any) -> None:
         """End the looking, with the messages in flight brought home."""
         stopping.set()
         self._end.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
 
     terminate = stop
 
-    def _look(self, app: Any) -> None:
-        deliver = app.tasks["notifier.deliver"]  # by name: this module is imported before the models are ready
+    def _look(self, task: Any) -> None:
         while not self._end.is_set():
             try:
                 close_old_connections()
-                deliver()
+                task()
             except Exception:
-                log.exception("Looking for due notifications failed; trying again.")
+                log.exception("Looking after the ledger failed; trying again.")
                 connection.close()
             self._end.wait(LOOK_SECONDS)
         connection.close()

@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +25,13 @@ class Conflict(exceptions.APIException):
 
     status_code = HTTPStatus.CONFLICT
     default_code = "conflict"
+
+
+class KeyReused(exceptions.APIException):
+    """The idempotency key came with another body before."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_code = "idempotency_key_reused"
 
 
 class TooLarge(exceptions.APIException):
@@ -54,7 +60,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if not isinstance(error, exceptions.APIException):
         log.error("A view failed.", exc_info=error)
         error = exceptions.APIException(_("The service failed. Its log says why."), code="internal_error")
-    set_rollback()
     headers = {}
     if getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
@@ -75,7 +80,7 @@ class Unavailable(exceptions.APIException):
 
 def _flat(details: Any, path: str = "") -> Iterator[dict[str, Any]]:
     """REST framework's nested details as a flat list with dotted paths."""
-    if isinstance(details, Mapping) and set(details) == {"message", "code"} and isinstance(details["code"], str):
+    if _is_error(details):
         yield {"code": details["code"], "detail": str(details["message"]), "attr": path or None}
     elif isinstance(details, Mapping):
         for name, inner in details.items():
@@ -83,8 +88,12 @@ def _flat(details: Any, path: str = "") -> Iterator[dict[str, Any]]:
             yield from _flat(inner, inner_path)
     else:
         for index, inner in enumerate(details):
-            leaf = isinstance(inner, Mapping) and set(inner) == {"message", "code"}
-            yield from _flat(inner, path if leaf else f"{path}.{index}" if path else str(index))
+            yield from _flat(inner, path if _is_error(inner) else f"{path}.{index}" if path else str(index))
+
+
+def _is_error(details: Any) -> bool:
+    """One error, and not the errors of two fields that are called `message` and `code`."""
+    return isinstance(details, Mapping) and set(details) == {"message", "code"} and isinstance(details["code"], str)
 
 
 def _plain(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
@@ -93,7 +102,7 @@ def _plain(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
 
 
 def _for_programs(request: HttpRequest) -> bool:
-    return request.path.startswith(("/api/", "/health/", "/sandbox/"))
+    return f"{request.path}/".startswith(("/api/", "/health/", "/sandbox/"))
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

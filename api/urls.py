@@ -4,7 +4,7 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from api.problems import not_found
-from api.views import notifications, users
+from api.views import notifications, organization, users, verbs
 
 app_name = "api"
 urlpatterns = [
@@ -13,10 +13,22 @@ urlpatterns = [
     re_path(r"^notifications/?$", notifications.NotificationsView.as_view(), name="notifications"),
     re_path(r"^notifications/bulk/?$", notifications.BulkView.as_view(), name="bulk"),
     re_path(r"^notifications/(?P<pk>[0-9]+)/?$", notifications.NotificationView.as_view(), name="notification"),
-    re_path(r"^notifications/(?P<pk>[0-9]+)/cancel/?$", notifications.CancelView.as_view(), name="cancel"),
-    re_path(r"^notifications/(?P<pk>[0-9]+)/retry/?$", notifications.RetryView.as_view(), name="retry"),
+    re_path(r"^notifications/(?P<pk>[0-9]+)/cancel/?$", verbs.CancelView.as_view(), name="cancel"),
+    re_path(r"^notifications/(?P<pk>[0-9]+)/retry/?$", verbs.RetryView.as_view(), name="retry"),
+    re_path(r"^notifications/(?P<pk>[0-9]+)/acknowledge/?$", verbs.AcknowledgeView.as_view(), name="acknowledge"),
+    re_path(r"^notifications/plan/?$", notifications.PlanView.as_view(), name="plan"),
+    re_path(r"^organizations/me/?$", organization.OrganizationView.as_view(), name="organization"),
+    re_path(
+        r"^organizations/me/rotate-webhook-secret/?$",
+        organization.RotateWebhookSecretView.as_view(),
+        name="rotate-webhook-secret",
+    ),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
-    re_path(r"^redoc/?$", SpectacularRedocView.as_view(url_name="api:schema"), name="redoc"),
+    re_path(
+        r"^redoc/?$",
+        SpectacularRedocView.as_view(url_name="api:schema", template_name="api/redoc.html"),
+        name="redoc",
+    ),
     re_path(r"", not_found),  # JSON here too, also where DEBUG would show its own page
 ]

@@ -1,14 +1,18 @@
 """The one way in: REST, Python and the command line all end here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from rest_framework.exceptions import ValidationError
 
-from notifier import bell, ledger
+from notifier import bell, errands, idempotency, ledger, webhook_secrets
+from notifier.breaker import Breaker, key_of
 from notifier.inputs import NotificationInput
-from notifier.models import DEFAULT_SLUG, Notification, Organization, Recipient
+from notifier.models import DEFAULT_SLUG, Attachment, Notification, Organization, Recipient
+from notifier.outputs import masked_address
+
+Made = tuple[Notification, list[Attachment]]
 
 MOST = 10_000
 """Notifications in one bulk."""
@@ -27,42 +31,65 @@ def accept(organization: Organization, body: Any, *, ring: bool = True) -> Notif
 
     ValidationError for a body that is refused; nothing is stored then. `ring=False`: the caller delivers it by himself.
     """
-    wanted = NotificationInput(data=body, context={"organization": organization})
-    wanted.is_valid(raise_exception=True)
-    return _store([wanted], ring=ring)[0]
+    form = NotificationInput(context={"organization": organization})
+    return _surely_stored(lambda: [form.row(body)], ring=ring)[0]
+
+
+def once(
+    organization: Organization, key: str, body: Any, store: Callable[[], list[Notification]]
+) -> tuple[list[Notification], bool]:
+    """Store under an idempotency key, "" for none. The second value says that the key's first request did so before.
+
+    `idempotency.KeyReusedError` where it came with another body then.
+    """
+    if not key:
+        return store(), False
+    known = idempotency.first_answer(organization, key, body)
+    return (known, True) if known is not None else idempotency.once(organization, key, body, store)
 
 
 def accept_many(organization: Organization, bodies: Sequence[Any]) -> list[Notification]:
     """Store all of these or none. ValidationError names the index: `notifications.3.user_id`."""
-    context = {"organization": organization, "recipients": _recipients(organization, bodies)}
+    return _surely_stored(lambda: _rows(organization, bodies), ring=True)
+
+
+def _rows(organization: Organization, bodies: Sequence[Any]) -> list[Made]:
+    # One form for all: making one takes longer than reading a body with it.
+    form = NotificationInput(context={"organization": organization, "recipients": _recipients(organization, bodies)})
     wanted, errors = [], {}
     for index, body in enumerate(bodies):
-        one = NotificationInput(data=body, context=context)
-        if one.is_valid():
-            wanted.append(one)
-        else:
-            errors[str(index)] = one.errors
+        try:
+            wanted.append(form.row(body))
+        except ValidationError as error:
+            errors[str(index)] = error.detail
     if errors:
         raise ValidationError({"notifications": errors})
-    return _store(wanted, ring=True)
+    return wanted
 
 
 def _recipients(organization: Organization, bodies: Sequence[Any]) -> dict[int, Recipient]:
     """The users that a bulk names, by one query."""
-    ids = {body.get("user_id") for body in bodies if isinstance(body, Mapping)}
-    return Recipient.objects.filter(organization=organization).in_bulk(
-        [pk for pk in ids if type(pk) is int and 0 < pk < 2**63]
-    )
+    named = (body.get("user_id") for body in bodies if isinstance(body, Mapping))
+    ids = {pk for pk in named if type(pk) is int and 0 < pk < 2**63}
+    return Recipient.objects.filter(organization=organization).in_bulk(ids)
 
 
-def _store(wanted: Sequence[NotificationInput], *, ring: bool) -> list[Notification]:
+def _surely_stored(make: Callable[[], Sequence[Made]], *, ring: bool) -> list[Notification]:
+    try:
+        return _store(make(), ring=ring)
+    except IntegrityError:  # a person was erased after they were looked up: the second look says so
+        return _store(make(), ring=ring)
+
+
+def _store(wanted: Sequence[Made], *, ring: bool) -> list[Notification]:
     rows, attachments = [], []
-    for one in wanted:
-        row, files = one.to_row()
+    for row, files in wanted:
         rows.append(row)
         for file in files:
             file.notification = row
         attachments += files
+    for organization in {row.organization for row in rows if row.callback_url}:
+        webhook_secrets.current(organization)  # made now, so that the client can ask for it before the first callback
     with transaction.atomic():
         ledger.accept(rows, attachments)
         if ring:
@@ -71,18 +98,52 @@ def _store(wanted: Sequence[NotificationInput], *, ring: bool) -> list[Notificat
 
 
 def send(
-    *, organization: str | Organization = DEFAULT_SLUG, to: str | Mapping[str, Any] | None = None, **body: Any
+    *,
+    organization: str | Organization = DEFAULT_SLUG,
+    to: str | Mapping[str, Any] | None = None,
+    idempotency_key: str = "",
+    **body: Any,
 ) -> Notification:
     """Send from Python: `send(to="user@example.com", message="Hello")`.
 
     `to`: an e-mail address, or what the API's `to` takes; or `user_id=…`. Everything else is a field of
-    `POST /api/notifications/`. Returns the stored notification; InvalidNotificationError where it is refused.
+    `POST /api/notifications/`. Returns the stored notification (the first one, where `idempotency_key` was used
+    before); InvalidNotificationError where it is refused.
     """
-    if isinstance(organization, str):
-        organization = Organization.objects.get(slug=organization)
+    owner = organization if isinstance(organization, Organization) else _named(organization)
     if to is not None:
         body["to"] = {"email": to} if isinstance(to, str) else dict(to)
+    wanted = {name: value for name, value in body.items() if value is not None}
     try:
-        return accept(organization, {name: value for name, value in body.items() if value is not None})
+        rows, _ = once(owner, idempotency_key, wanted, lambda: [accept(owner, wanted)])
     except ValidationError as error:
         raise InvalidNotificationError(error.detail) from None
+    except idempotency.KeyReusedError:
+        raise InvalidNotificationError({"idempotency_key": "It came with another body before."}) from None
+    return rows[0]
+
+
+def _named(slug: str) -> Organization:
+    try:
+        return Organization.objects.get(slug=slug)
+    except Organization.DoesNotExist:
+        raise InvalidNotificationError({"organization": f"There is no organization {slug!r}."}) from None
+
+
+def plan(organization: Organization, body: Any) -> list[dict[str, Any]]:
+    """What would become of this body now, step by step; stores nothing. ValidationError for a body that is refused."""
+    row, _ = NotificationInput(context={"organization": organization}).row(body)
+    breaker = Breaker()
+    return [{**step, **_foretold(row, step["channel"], breaker)} for step in row.steps]
+
+
+def _foretold(row: Notification, channel: str, breaker: Breaker) -> dict[str, Any]:
+    """Whether this step would run, through which account and where to; else the code and detail of its skip."""
+    way = errands.way_of(row, channel)
+    if isinstance(way, errands.NoWay):
+        return {"runs": False, "to": None, "account": None, "code": way.code, "detail": way.detail}
+    is_open = breaker.is_open(key_of(channel, way.account))
+    told = {"to": masked_address(channel, way.address), "account": way.account.origin}
+    if is_open:
+        return {"runs": False, **told, "code": "circuit_open", "detail": errands.CIRCUIT_OPEN}
+    return {"runs": True, **told, "code": None, "detail": None}

@@ -8,21 +8,22 @@ from django.db import models
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.generics import GenericAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api import examples
 from api.authentication import organization_of
-from api.examples import problems
-from api.outputs import BulkOutput, NotificationDetail, NotificationOutput
-from api.problems import Conflict
-from api.views.users import readable, row_id
-from notifier import bell, intake, ledger
-from notifier.inputs import NotificationInput, SmtpInput
+from api.examples import page_of, problems
+from api.idempotency import HEADER, once
+from api.queries import Exact, Query, RowId
+from api.views.users import row_id
+from notifier import intake, ledger
+from notifier.inputs import NotificationInput
 from notifier.inputs.fields import Moment
 from notifier.models import Notification
+from notifier.outputs import BulkOutput, NotificationDetail, NotificationOutput, PlanOutput, as_accepted
 from notifier.states import Status
 
 
@@ -46,13 +47,13 @@ class NotificationViews(GenericAPIView[Notification]):
         return dict(NotificationDetail(row).data)
 
 
-class ListQuery(serializers.Serializer[Any]):
+class ListQuery(Query):
     """The filters of the list."""
 
     status = serializers.ChoiceField(choices=[str(word) for word in Status], required=False)
-    channel = serializers.CharField(required=False, help_text="With this channel in its chain.")
-    user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
-    reference = serializers.CharField(required=False)
+    channel = Exact(help_text="With this channel in its chain.")
+    user_id = RowId()
+    reference = Exact()
     created_after = Moment(required=False)
     created_before = Moment(required=False)
 
@@ -83,7 +84,7 @@ class ListQuery(serializers.Serializer[Any]):
     get=extend_schema(
         summary="List notifications",
         parameters=[ListQuery],
-        responses={200: NotificationOutput(many=True), **problems(400)},
+        responses={**page_of(NotificationOutput), **problems(400)},
     ),
     post=extend_schema(
         summary="Send a notification",
@@ -91,8 +92,9 @@ class ListQuery(serializers.Serializer[Any]):
             "202 means that it is stored for good. Workers carry it along its chain until a provider takes it; "
             "`GET` the `Location` to see every attempt."
         ),
+        parameters=[HEADER],
         request=NotificationInput,
-        responses={202: NotificationOutput, **problems(400, 413, 415, 429)},
+        responses={202: NotificationOutput, **problems(400, 413, 415, 422, 429)},
         examples=[
             examples.NOTIFICATION,
             examples.NOTIFICATION_TO,
@@ -107,15 +109,17 @@ class NotificationsView(NotificationViews):
 
     def get(self, request: Request) -> Response:
         """A page of notifications, newest first."""
-        query = ListQuery(data={name: readable(str(value)) for name, value in request.query_params.items()})
-        query.is_valid(raise_exception=True)
-        page = self.paginate_queryset(query.applied_to(self.get_queryset()))
+        page = self.paginate_queryset(ListQuery.of(request).applied_to(self.get_queryset()))
         return self.get_paginated_response(NotificationOutput(page, many=True).data)
 
     def post(self, request: Request) -> Response:
         """Accept a notification: 202, stored for good."""
-        row = intake.accept(organization_of(request), request.data)
-        headers = {"Location": f"/api/notifications/{row.pk}/"}
+        organization = organization_of(request)
+        rows, told = once(request, lambda: [intake.accept(organization, request.data)])
+        if not rows:
+            raise NotFound(_("The notification of this key was deleted."))
+        row = as_accepted(rows[0])
+        headers = {"Location": f"/api/notifications/{row.pk}/", **told}
         return Response(NotificationOutput(row).data, status=status.HTTP_202_ACCEPTED, headers=headers)
 
 
@@ -132,15 +136,17 @@ class BulkView(NotificationViews):
     @extend_schema(
         summary="Send many notifications",
         description=f"All or nothing, at most {intake.MOST}; errors name the index, as in `notifications.3.user_id`.",
+        parameters=[HEADER],
         request=BulkInput,
-        responses={202: BulkOutput, **problems(400, 413, 415, 429)},
+        responses={202: BulkOutput, **problems(400, 413, 415, 422, 429)},
         examples=[examples.BULK, examples.BULK_EACH],
     )
     def post(self, request: Request) -> Response:
         """Accept all of them or none: 202."""
-        rows = intake.accept_many(organization_of(request), bodies(request.data))
+        organization = organization_of(request)
+        rows, told = once(request, lambda: intake.accept_many(organization, bodies(request.data)))
         ids = [row.pk for row in rows]
-        return Response({"count": len(ids), "ids": ids}, status=status.HTTP_202_ACCEPTED)
+        return Response({"count": len(ids), "ids": ids}, status=status.HTTP_202_ACCEPTED, headers=told)
 
 
 def bodies(data: Any) -> list[Any]:
@@ -157,7 +163,7 @@ def bodies(data: Any) -> list[Any]:
         message = _("At most {most} notifications at once.").format(most=intake.MOST)
         raise ValidationError({name: [message]}, code="too_many")
     content = {key: value for key, value in data.items() if key != name}
-    if name == "user_ids":
+    if name == "user_ids" and "user_id" not in content:
         if len({str(entry) for entry in entries}) != len(entries):
             raise ValidationError({name: [_("A user stands in it twice.")]}, code="repeated")
         return [{**content, "user_id": user_id} for user_id in entries]
@@ -177,35 +183,15 @@ class NotificationView(NotificationViews):
         return Response(self.detail(self.notification(pk).pk))
 
 
-class CancelView(NotificationViews):
-    """Stop a notification."""
+class PlanView(NotificationViews):
+    """What would become of a notification."""
 
     @extend_schema(
-        summary="Cancel a notification", request=None, responses={200: NotificationDetail, **problems(404, 409)}
+        summary="Foretell a notification",
+        description="Which steps would run, where to, through which account, and why others not. Stores nothing.",
+        request=NotificationInput,
+        responses={200: PlanOutput, **problems(400, 413, 415)},
     )
-    def post(self, request: Request, pk: str) -> Response:
-        """Cancel what is queued or waiting; else 409."""
-        row = self.notification(pk)
-        if not ledger.cancel(row):
-            raise Conflict(_("Only what is queued or waiting can be cancelled."))
-        return Response(self.detail(row.pk))
-
-
-class RetryView(NotificationViews):
-    """Try a failed notification again."""
-
-    @extend_schema(
-        summary="Retry a failed notification",
-        description="Every step is alive again. SMTP credentials were wiped when it failed; give them again here.",
-        request=SmtpInput,
-        responses={202: NotificationDetail, **problems(400, 404, 409, 415)},
-    )
-    def post(self, request: Request, pk: str) -> Response:
-        """Queue a failed one again; else 409."""
-        row = self.notification(pk)
-        account = SmtpInput(data=request.data or {})
-        account.is_valid(raise_exception=True)
-        if not ledger.retry(row, account.validated_data.get("credentials")):
-            raise Conflict(_("Only a failed notification can be retried."))
-        bell.ring_after_commit([row.pk])
-        return Response(self.detail(row.pk), status=status.HTTP_202_ACCEPTED)
+    def post(self, request: Request) -> Response:
+        """The chain as it would be walked now."""
+        return Response({"steps": intake.plan(organization_of(request), request.data)})

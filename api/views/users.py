@@ -1,10 +1,8 @@
 """`/api/users/`: the people who get messages."""
 
-from typing import ClassVar
-
-from django.db import IntegrityError, models
+from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView, get_object_or_404
@@ -12,11 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.authentication import organization_of
-from api.examples import USER, USER_WITH_ALL, problems
-from api.outputs import UserOutput
+from api.examples import USER, USER_WITH_ALL, page_of, problems
+from api.queries import Exact, Query
 from notifier import ledger
 from notifier.inputs import RecipientInput
 from notifier.models import Recipient
+from notifier.outputs import UserOutput
 
 
 class UserViews(GenericAPIView[Recipient]):
@@ -38,22 +37,31 @@ class UserViews(GenericAPIView[Recipient]):
         for name, value in wanted.validated_data.items():
             setattr(user, name, value)
         try:
-            user.save()
+            with transaction.atomic():
+                user.save()
         except IntegrityError:  # another request stored the same external_id since it was looked up
             detail = _("Another user of the organization has this external_id.")
             raise ValidationError({"external_id": [detail]}, code="unique") from None
         return user
 
 
+class UserQuery(Query):
+    """The filters of the list."""
+
+    email = Exact(help_text="Exactly this address.")
+    phone = Exact(help_text="Exactly this number, in E.164.")
+    external_id = Exact(help_text="Exactly this id.")
+
+    def validate_phone(self, value: str) -> str:
+        """With the + that a query string reads as a space where it was not escaped."""
+        return f"+{value[1:]}" if value.startswith(" ") else value
+
+
 @extend_schema_view(
     get=extend_schema(
         summary="List users",
-        parameters=[
-            OpenApiParameter("email", str, description="Exactly this address."),
-            OpenApiParameter("phone", str, description="Exactly this number, in E.164."),
-            OpenApiParameter("external_id", str, description="Exactly this id."),
-        ],
-        responses={200: UserOutput(many=True), **problems()},
+        parameters=[UserQuery],
+        responses={**page_of(UserOutput), **problems(400)},
     ),
     post=extend_schema(
         summary="Create a user",
@@ -65,15 +73,9 @@ class UserViews(GenericAPIView[Recipient]):
 class UsersView(UserViews):
     """All users of the organization."""
 
-    filters: ClassVar[tuple[str, ...]] = ("email", "phone", "external_id")
-
     def get(self, request: Request) -> Response:
         """A page of users, newest first."""
-        users = self.get_queryset()
-        for name in self.filters:
-            if name in request.query_params:
-                users = users.filter(**{name: readable(request.query_params[name])})
-        page = self.paginate_queryset(users)
+        page = self.paginate_queryset(self.get_queryset().filter(**UserQuery.of(request).validated_data))
         return self.get_paginated_response(UserOutput(page, many=True).data)
 
     def post(self, request: Request) -> Response:
@@ -105,7 +107,10 @@ class UserView(UserViews):
 
     def patch(self, request: Request, pk: str) -> Response:
         """Change what is given."""
-        return Response(UserOutput(self.store(request, self.user(pk))).data)
+        with transaction.atomic():
+            # Locked: else a change would undo another one, or bring back a person who is erased meanwhile.
+            user = get_object_or_404(self.get_queryset().select_for_update(), pk=row_id(pk))
+            return Response(UserOutput(self.store(request, user)).data)
 
     def delete(self, request: Request, pk: str) -> Response:
         """Erase the person's data everywhere."""
@@ -121,10 +126,3 @@ def row_id(digits: str) -> int:
     """A path's number; one that no row can have becomes 0, which none has."""
     number = int(digits) if len(digits) < 20 else 0
     return number if number < 2**63 else 0
-
-
-def readable(value: str) -> str:
-    """A query's text; what no database can hold is refused."""
-    if "\x00" in value:
-        raise ValidationError(_("NUL is not allowed."), code="unsafe")
-    return value

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 from zoneinfo import available_timezones
@@ -16,6 +16,7 @@ from drf_spectacular.utils import extend_schema_field
 from email_validator import EmailNotValidError, validate_email
 from rest_framework import serializers
 
+MAX_E164 = 16  # "+" and 15 digits
 _UNSAFE = re.compile(r"[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CHAT = re.compile(r"-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31}", re.ASCII)
@@ -87,10 +88,13 @@ class Email(Text):
     def to_internal_value(self, data: Any) -> str:
         address = super().to_internal_value(data)
         try:
-            # `test_environment` lets the domain .test through: the test recipients live there.
-            return validate_email(address, check_deliverability=False, test_environment=True).normalized
+            # `strict` bounds the local part; `test_environment` lets .test through, where the test recipients live.
+            valid = validate_email(address, check_deliverability=False, strict=True, test_environment=True)
         except EmailNotValidError:
             self.fail("email")
+        if "." not in valid.domain:  # that option lets `user@test` through as well
+            self.fail("email")
+        return valid.normalized
 
 
 class Phone(Text):
@@ -106,7 +110,7 @@ class Phone(Text):
 
     def to_internal_value(self, data: Any) -> str:
         given = super().to_internal_value(data)
-        if not re.fullmatch(r"[0-9+()\-./ ]+", given, re.ASCII):
+        if not re.fullmatch(r"\+?[0-9()\-./ ]+", given, re.ASCII):
             self.fail("phone")
         try:
             number = phonenumbers.parse(given, settings.PHONE_REGION or None)
@@ -116,7 +120,10 @@ class Phone(Text):
             self.fail("phone")
         if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
             self.fail("premium")
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if len(formatted) > MAX_E164:  # national plans know longer ones, which no provider takes
+            self.fail("phone")
+        return formatted
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string", "pattern": _CHAT.pattern}]})
@@ -125,8 +132,14 @@ class ChatId(serializers.Field):  # type: ignore[type-arg]
 
     default_error_messages = {"chat": _("Enter a chat's number or a channel's @name.")}
 
+    def __init__(self, *, allow_blank: bool = False, **kwargs: Any) -> None:
+        self.allow_blank = allow_blank
+        super().__init__(**kwargs)
+
     def to_internal_value(self, data: Any) -> str:
         given = str(data) if type(data) is int else data
+        if given == "" and self.allow_blank:
+            return ""
         if not isinstance(given, str) or not _CHAT.fullmatch(given):
             self.fail("chat")
         return given
@@ -187,10 +200,9 @@ class Moment(serializers.DateTimeField):
             moment = parse_datetime(value) if isinstance(value, str) and value.isascii() else None
             if moment is None or moment.tzinfo is None or "T" not in value.upper():
                 self.fail("moment")
-            moment.timestamp()  # the first and last hours of the calendar overflow in other zones
+            return moment.astimezone(UTC)  # the first and last hours of the calendar are no moment there
         except (ValueError, OverflowError):
             self.fail("moment")
-        return moment
 
 
 class JSONObject(serializers.JSONField):

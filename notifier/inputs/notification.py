@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from notifier import provider_accounts, vault
+from notifier import callbacks, provider_accounts, vault
 from notifier.inputs.fields import (
     ChatId,
     Choice,
@@ -201,7 +201,7 @@ class SmtpInput(StrictSerializer):
 
 
 class NotificationInput(SmtpInput):
-    """The body of `POST /api/notifications/`. `to_row` makes the row; storing it is intake's business."""
+    """The body of `POST /api/notifications/`. `row` makes the row; storing it is intake's business."""
 
     user_id = Number(required=False, min_value=1, max_value=2**63 - 1)
     to = AddressInput(required=False)
@@ -231,7 +231,7 @@ class NotificationInput(SmtpInput):
         "order": _("It must lie after send_at."),
         "too_many_files": _("At most {most} files."),
         "too_large_files": _("At most 7 MB together."),
-        "callback": _("Status callbacks are switched off on this server."),
+        "callback": _("Expected an https URL of a public host; CALLBACK_HOSTS lists others that may be called."),
     }
 
     def validate_template(self, value: str) -> str:
@@ -240,7 +240,9 @@ class NotificationInput(SmtpInput):
 
     def validate_callback_url(self, value: str) -> str:
         """A URL that the service may call."""
-        raise serializers.ValidationError(self.error_messages["callback"], code="not_allowed")
+        if not callbacks.may_be_called(value):
+            raise serializers.ValidationError(self.error_messages["callback"], code="not_allowed")
+        return value
 
     def validate_attachments(self, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Few enough, and small enough."""
@@ -286,9 +288,9 @@ class NotificationInput(SmtpInput):
             raise self._error("user_id", "no_user", "does_not_exist")
         return recipient
 
-    def to_row(self) -> tuple[Notification, list[Attachment]]:
-        """The unsaved row and its files, from valid data."""
-        data = dict(self.validated_data)
+    def row(self, body: Any) -> tuple[Notification, list[Attachment]]:
+        """The unsaved row and its files; ValidationError for a body that is refused. May be called for many bodies."""
+        data = dict(self.run_validation(body))
         files = [Attachment(**file) for file in data.pop("attachments", [])]
         recipient: Recipient | None = data.get("recipient")
         own_chain = recipient.channels if recipient else []

@@ -41,11 +41,11 @@ class ChannelNames(serializers.ListField):
 
 
 class RecipientInput(StrictSerializer):
-    """A user of `/api/users/`: at least one address. `null` and "" clear a field."""
+    """A user of `/api/users/`: at least one address. `null` clears a field, and "" all but external_id and channels."""
 
     email = Email(required=False, allow_null=True, allow_blank=True)
     phone = Phone(required=False, allow_null=True, allow_blank=True)
-    telegram_chat_id = ChatId(required=False, allow_null=True)
+    telegram_chat_id = ChatId(required=False, allow_null=True, allow_blank=True)
     external_id = Text(required=False, allow_null=True, max_length=255, one_line=True)
     name = Text(required=False, allow_null=True, allow_blank=True, max_length=255, one_line=True)
     language = serializers.RegexField(LANGUAGE_TAG, required=False, allow_null=True, allow_blank=True, max_length=16)

@@ -1,0 +1,41 @@
+"""`/api/organizations/me/`: the caller's own organization."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from api.authentication import organization_of
+from api.examples import problems
+from notifier import webhook_secrets
+from notifier.models import Organization
+from notifier.outputs import OrganizationOutput
+
+
+class OrganizationView(APIView):
+    """The organization and what signs its callbacks."""
+
+    @extend_schema(summary="Your organization", responses={200: OrganizationOutput, **problems()})
+    def get(self, request: Request) -> Response:
+        """Name and secret."""
+        organization = organization_of(request)
+        return Response(_shown(organization, webhook_secrets.current(organization)))
+
+
+class RotateWebhookSecretView(APIView):
+    """A new secret for callbacks."""
+
+    @extend_schema(
+        summary="Rotate the webhook secret",
+        description="The old one signs beside the new one for a day.",
+        request=None,
+        responses={200: OrganizationOutput, **problems()},
+    )
+    def post(self, request: Request) -> Response:
+        """Make a new one."""
+        organization = organization_of(request)
+        return Response(_shown(organization, webhook_secrets.rotate(organization)))
+
+
+def _shown(organization: Organization, secret: str) -> dict[str, str]:
+    return {"slug": organization.slug, "name": organization.name, "webhook_secret": secret}

@@ -1,0 +1,69 @@
+"""What a client can still do to a notification: cancel, retry, acknowledge."""
+
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from api.examples import problems
+from api.problems import Conflict
+from api.views.notifications import NotificationViews
+from notifier import bell, ledger, receipts
+from notifier.inputs import SmtpInput
+from notifier.outputs import NotificationDetail
+
+
+class CancelView(NotificationViews):
+    """Stop a notification."""
+
+    @extend_schema(
+        summary="Cancel a notification", request=None, responses={200: NotificationDetail, **problems(404, 409)}
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        """Cancel what is queued or waiting; else 409."""
+        row = self.notification(pk)
+        if not ledger.cancel(row):
+            raise Conflict(_("Only what is queued or waiting can be cancelled."))
+        return Response(self.detail(row.pk))
+
+
+class RetryView(NotificationViews):
+    """Try a failed notification again."""
+
+    @extend_schema(
+        summary="Retry a failed notification",
+        description="Every step is alive again. SMTP credentials were wiped when it failed; give them again here.",
+        request=SmtpInput,
+        responses={202: NotificationDetail, **problems(400, 404, 409, 415)},
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        """Queue a failed one again; else 409."""
+        row = self.notification(pk)
+        account = SmtpInput(data=request.data)
+        account.is_valid(raise_exception=True)
+        if account.validated_data and not row.own_account:
+            message = _("It came without SMTP credentials, and goes through the service's account.")
+            raise ValidationError({"smtp_user": [message]}, code="invalid")
+        if not ledger.retry(row, account.validated_data.get("credentials")):
+            raise Conflict(_("Only a failed notification can be retried."))
+        bell.ring_after_commit([row.pk])
+        return Response(self.detail(row.pk), status=status.HTTP_202_ACCEPTED)
+
+
+class AcknowledgeView(NotificationViews):
+    """The person confirmed."""
+
+    @extend_schema(
+        summary="Acknowledge a notification",
+        description="Stops the chain for good. Once more is fine; what was cancelled or has expired cannot be.",
+        request=None,
+        responses={200: NotificationDetail, **problems(404, 409)},
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        """Acknowledge; 409 for what was cancelled or has expired."""
+        row = self.notification(pk)
+        if not receipts.acknowledge(row):
+            raise Conflict(_("What was cancelled or has expired cannot be acknowledged."))
+        return Response(self.detail(row.pk))

@@ -1,0 +1,66 @@
+"""`Idempotency-Key`: the same key and the same body is the same request, through whichever door it comes again.
+
+A key is a row that is unique in its organization and is written in the transaction of what it stands for: of twenty
+parallel requests one stores, and the others find its notifications.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from notifier.models import IdempotencyKey, Notification, Organization
+
+KEPT = timedelta(hours=24)
+
+
+class KeyReusedError(Exception):
+    """The key came with another body before."""
+
+
+def fingerprint(body: Any) -> str:
+    """The same for the same JSON, whatever its spacing and order of keys. Keyed, since bodies hold passwords."""
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    digest = hmac.new(settings.SECRET_KEY.encode(), canonical.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return digest.hexdigest()
+
+
+def first_answer(organization: Organization, key: str, body: Any) -> list[Notification] | None:
+    """The notifications that this key stands for. None: it is new. KeyReusedError where it came with another body."""
+    known = IdempotencyKey.objects.filter(organization=organization, key=key, created_at__gt=Now() - KEPT).first()
+    if known is None:
+        return None
+    if not hmac.compare_digest(known.fingerprint, fingerprint(body)):
+        raise KeyReusedError
+    rows = Notification.objects.select_related("recipient").in_bulk(known.notification_ids)
+    return [rows[pk] for pk in known.notification_ids if pk in rows]
+
+
+def once(
+    organization: Organization, key: str, body: Any, store: Callable[[], list[Notification]]
+) -> tuple[list[Notification], bool]:
+    """Store under this key. The second value says that somebody else did so first, and these are his rows."""
+    try:
+        with transaction.atomic():
+            IdempotencyKey.objects.filter(organization=organization, key=key, created_at__lte=Now() - KEPT).delete()
+            row = IdempotencyKey.objects.create(organization=organization, key=key, fingerprint=fingerprint(body))
+            rows = store()
+            row.notification_ids = [notification.pk for notification in rows]
+            row.save(update_fields=["notification_ids"])
+    except IntegrityError:
+        answered = first_answer(organization, key, body)
+        if answered is None:
+            raise  # it was no other's key, but something of our own that the database refused
+        return answered, True
+    return rows, False
+
+
+def forget() -> None:
+    """Delete the keys that count no more."""
+    IdempotencyKey.objects.filter(created_at__lte=Now() - KEPT).delete()

@@ -2,12 +2,13 @@
 
 Sync Django views under an ASGI server are several times slower than under WSGI, and each thread would keep a database
 connection of its own. The front reads a body whole before a thread takes it, so a slow client occupies no thread, and a
-body that is too large is refused before it is read to the end.
+body that is too large is never kept.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -22,6 +23,9 @@ Send = Callable[[Event], Awaitable[None]]
 
 THREADS = 16
 """Requests that Django works on at the same time, each with a database connection of its own."""
+
+LINGER_SECONDS, LINGER_BYTES = 2.0, 100 * 1024 * 1024
+"""How long a pause, and how much, the front bears with while it throws away a body that is too large."""
 
 _django = WSGIMiddleware(django_application, workers=THREADS)  # type: ignore[arg-type]
 _work = EmbeddedWork()
@@ -50,6 +54,12 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 async def _http(scope: Event, receive: Receive, send: Send) -> None:
+    announced = dict(scope["headers"])
+    if int(announced.get(b"content-length", 0)) > settings.MAX_BODY_BYTES:
+        if b"expect" not in announced:  # else the client has not begun to send: it asked first
+            await _throw_away(receive)
+        await _too_large(send)
+        return
     body = bytearray()
     more = True
     while more:
@@ -59,6 +69,8 @@ async def _http(scope: Event, receive: Receive, send: Send) -> None:
         body += event.get("body", b"")
         more = event.get("more_body", False)
         if len(body) > settings.MAX_BODY_BYTES:
+            if more:
+                await _throw_away(receive)
             await _too_large(send)
             return
     # The body's length is known now, however it came: WSGI reads a chunked one as empty otherwise.
@@ -76,10 +88,27 @@ async def _http(scope: Event, receive: Receive, send: Send) -> None:
     await _django({**scope, "headers": headers}, receive_again, send)  # type: ignore[arg-type]
 
 
+async def _throw_away(receive: Receive) -> None:
+    """Take the rest of a body. Most clients read the answer only after they sent everything: one that is cut off
+    before sees a broken connection instead of its 413.
+    """
+    taken, more = 0, True
+    with suppress(TimeoutError):
+        while more and taken < LINGER_BYTES:
+            event = await asyncio.wait_for(receive(), LINGER_SECONDS)
+            taken += len(event.get("body", b""))
+            more = event.get("more_body", False)
+
+
 async def _too_large(send: Send) -> None:
-    """The API's own error shape, without Django: the rest of the body is not even read."""
+    """The API's own error shape, without Django."""
     error = {"code": "too_large", "detail": "The body may have at most 10 MB.", "attr": None}
     problem = {"type": "about:blank", "title": "Request Entity Too Large", "status": 413, "errors": [error]}
-    headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+    body = json.dumps(problem).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(problem).encode()})
+    await send({"type": "http.response.body", "body": body})

@@ -10,6 +10,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("api.urls")),
     re_path(r"^health/live/?$", import_string("api.health.live"), name="live"),
     re_path(r"^health/ready/?$", import_string("api.health.ready"), name="ready"),
+    # Programs get JSON also where DEBUG would show its page, or a redirect would lose a body.
+    re_path(r"^(api$|health/)", import_string("api.problems.not_found")),
     path("admin/", admin.site.urls),
     path("i18n/setlang/", set_language, name="set_language"),
 ]

@@ -6,7 +6,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from channels.fake import FakeChannel
-from notifier import delivery
+from notifier import errands
 from notifier.models import DEFAULT_SLUG, Organization
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -19,17 +19,22 @@ class FakeRegistry(dict[str, FakeChannel]):
         """Nothing is open."""
 
 
+def default_organization() -> Organization:
+    """The default organization, also after a test that emptied every table."""
+    return Organization.objects.get_or_create(slug=DEFAULT_SLUG, defaults={"name": "Default"})[0]
+
+
 @pytest.fixture
 def organization(db: None) -> Organization:
     """The default organization."""
-    return Organization.objects.get(slug=DEFAULT_SLUG)
+    return default_organization()
 
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> FakeRegistry:
     """Fake channels for e-mail, SMS and Telegram, each configured."""
     registry = FakeRegistry({name: FakeChannel(name) for name in django_settings.CHANNELS})
-    monkeypatch.setattr(delivery, "channels", lambda: registry)
+    monkeypatch.setattr(errands, "channels", lambda: registry)
     settings.SMTP_HOST = "mail.example.com"
     settings.DEFAULT_FROM_EMAIL = "notifier@example.com"
     settings.SMS_PROVIDER = ("http",)

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from notifier.models import Attempt, Membership, Notification, Recipient
+from notifier.models import Attempt, IdempotencyKey, Membership, Notification, Recipient
 from notifier.states import Outcome, Status
 from tests.notifier.rows import in_state, organization, person, stored
 
@@ -94,10 +94,17 @@ def test_a_membership_is_there_once_and_has_a_known_role() -> None:
         Membership.objects.create(**member)
 
 
+def test_an_idempotency_key_is_there_once() -> None:
+    key = {"organization": organization(), "key": "order-1017", "fingerprint": "0" * 64}
+    IdempotencyKey.objects.create(**key)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        IdempotencyKey.objects.create(**key)
+
+
 def test_every_constraint_of_the_domain_is_tried_here() -> None:
     tried = {name for name, *_ in (*IMPOSSIBLE, *ATTEMPTS)}
     tried |= {"notification_one_addressee", "recipient_has_an_address", "recipient_external_id"}
-    tried |= {"membership_role", "membership_once"}
+    tried |= {"membership_role", "membership_once", "idempotency_key_once"}
     assert tried == {
         constraint.name for model in apps.get_app_config("notifier").get_models() for constraint in constraints(model)
     }

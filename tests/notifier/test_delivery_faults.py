@@ -15,7 +15,7 @@ from django.utils import timezone
 from channels.base import Account, Message, Receipt
 from channels.errors import TemporaryError, UnknownOutcomeError
 from channels.fake import FakeChannel
-from notifier import delivery, ledger, rendering
+from notifier import delivery, errands, ledger, rendering
 from notifier.models import Notification
 from notifier.states import Status
 from tests.conftest import FakeRegistry
@@ -64,7 +64,7 @@ def test_what_cannot_be_prepared_has_not_left_and_may_be_tried_again(
             raise ZeroDivisionError("a bug in preparing")
         return prepared(channel, row, address)
 
-    monkeypatch.setattr(delivery, "message_for", stumble)
+    monkeypatch.setattr(errands, "message_for", stumble)
     bad, good = stored("email", message="stumble"), stored("email")
     delivery.deliver_due()
     bad.refresh_from_db()

@@ -69,7 +69,7 @@ def test_it_is_of_the_organization_that_was_named() -> None:
     other = Organization.objects.create(slug="other", name="Other")
     for named in ("other", other):
         assert send(to="ann@example.com", message="Hello", organization=named).organization == other
-    with pytest.raises(Organization.DoesNotExist):
+    with pytest.raises(InvalidNotificationError, match="nobody"):
         send(to="ann@example.com", message="Hello", organization="nobody")
     assert Notification.objects.count() == 2
 

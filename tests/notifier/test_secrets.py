@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from notifier import delivery, ledger, send, vault
+from notifier import delivery, errands, ledger, send, vault
 from notifier.celery import app
 from notifier.chain import Wait
 from notifier.ledger import Settlement
@@ -50,10 +50,10 @@ def mail(settings: Settings) -> Iterator[Sandbox]:
     with Sandbox() as running:
         settings.SMTP_HOST, settings.SMTP_PORT = "127.0.0.1", running.smtp_port
         settings.SMTP_USE_TLS = settings.SMTP_USE_SSL = False
-        delivery.channels.cache_clear()
+        errands.channels.cache_clear()
         yield running
-        delivery.channels().close()
-        delivery.channels.cache_clear()
+        errands.channels().close()
+        errands.channels.cache_clear()
 
 
 def send_with_password(**more: Any) -> Notification:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Case, F, Model, QuerySet, Value, When
+from django.db.models import Case, Count, F, Model, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from notifier import callbacks
@@ -267,6 +267,38 @@ def purge(before: timedelta, *, batch: int = 1000) -> int:
 
 def _children(model: type[Model], ids: Sequence[int]) -> QuerySet[Any]:
     return model._default_manager.filter(notification_id__in=ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the ledger holds. `astray`: open rows that no claim would ever find; there must be none."""
+
+    by_status: Mapping[str, int]
+    finished: int
+    live: int
+    astray: Sequence[int]
+
+    @property
+    def accepted(self) -> int:
+        """All rows."""
+        return sum(self.by_status.values())
+
+
+def audit(slug: str | None = None) -> Audit:
+    """Count the rows; live are those that a claim finds, now or when their time comes. `slug`: one organization's."""
+    rows = Notification.objects.all() if slug is None else Notification.objects.filter(organization__slug=slug)
+    # A row that is due only after it has expired, or is leased for longer than any lease lasts, waits for ever.
+    due = Q(status__in=sorted(DUE), due_at__lte=F("expires_at"))
+    leased = Q(status=Status.SENDING, lease_until__lte=Now() + 2 * LEASE)
+    # One statement, so that the sums agree also while the service is at work.
+    counted = list(rows.order_by().values_list("status").annotate(Count("pk"), Count("pk", filter=due | leased)))
+    by_status = {status: count for status, count, _ in counted}
+    finished = sum(count for status, count, _ in counted if status in FINAL)
+    live = sum(found for status, _, found in counted if status in OPEN)
+    astray = []
+    if live + finished < sum(by_status.values()):
+        astray = list(rows.filter(status__in=sorted(OPEN)).exclude(due | leased).values_list("pk", flat=True))
+    return Audit(by_status, finished, live, astray)
 
 
 def of(organization: Organization) -> QuerySet[Notification]:

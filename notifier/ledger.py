@@ -291,10 +291,11 @@ def audit(slug: str | None = None) -> Audit:
     due = Q(status__in=sorted(DUE), due_at__lte=F("expires_at"))
     leased = Q(status=Status.SENDING, lease_until__lte=Now() + 2 * LEASE)
     # One statement, so that the sums agree also while the service is at work.
-    counted = list(rows.order_by().values_list("status").annotate(Count("pk"), Count("pk", filter=due | leased)))
+    found = Count("pk", filter=due | leased)
+    counted = list(rows.order_by().values_list("status").annotate(Count("pk"), found=found))
     by_status = {status: count for status, count, _ in counted}
     finished = sum(count for status, count, _ in counted if status in FINAL)
-    live = sum(found for status, _, found in counted if status in OPEN)
+    live = sum(reachable for status, _, reachable in counted if status in OPEN)
     astray = []
     if live + finished < sum(by_status.values()):
         astray = list(rows.filter(status__in=sorted(OPEN)).exclude(due | leased).values_list("pk", flat=True))

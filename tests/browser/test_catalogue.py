@@ -6,6 +6,7 @@ from ast import literal_eval
 from pathlib import Path
 
 import pytest
+from babel.messages.extract import extract_from_dir
 from django.test import RequestFactory
 from django.utils import translation
 
@@ -54,6 +55,13 @@ def test_the_catalogue_knows_what_a_template_says(template: Path) -> None:
         f"{context}\x04{text}" if context else text
         for text, context in SAYING.findall(template.read_text(encoding="utf-8"))
     }
+    assert said - set(entries()) == set()
+
+
+@pytest.mark.parametrize("package", ["api", "notifier", "sandbox"])
+def test_the_catalogue_knows_what_the_code_says(package: str) -> None:
+    found = extract_from_dir(str(ROOT / package), [("**.py", "python")], keywords={"_": None})
+    said = {message for _, _, message, _, _ in found if isinstance(message, str)}
     assert said - set(entries()) == set()
 
 

@@ -1,7 +1,7 @@
 """What goes out: users, notifications, attempts. Never a password, never an address in full in a notification."""
 
 from datetime import UTC
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.db import models
 from drf_spectacular.utils import extend_schema_field
@@ -54,9 +54,15 @@ class Moment(serializers.DateTimeField):
 
 
 class RowOutput(serializers.ModelSerializer[M]):
-    """A row, its moments in UTC."""
+    """A row, its moments in UTC. What is not known, or does not apply, is null."""
 
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    empty_stays: ClassVar[tuple[str, ...]] = ()
+
+    def to_representation(self, instance: M) -> dict[str, Any]:
+        """The row, with null for empty text."""
+        shown = super().to_representation(instance)
+        return {name: None if value == "" and name not in self.empty_stays else value for name, value in shown.items()}
 
 
 class UserOutput(RowOutput[Recipient]):
@@ -78,11 +84,6 @@ class UserOutput(RowOutput[Recipient]):
             "updated_at",
         )
         read_only_fields = fields
-
-    def to_representation(self, instance: Recipient) -> dict[str, Any]:
-        """What is not known is null."""
-        shown = super().to_representation(instance)
-        return {name: None if value == "" else value for name, value in shown.items()}
 
 
 class AttemptOutput(RowOutput[Attempt]):
@@ -107,11 +108,6 @@ class AttemptOutput(RowOutput[Attempt]):
         )
         read_only_fields = fields
 
-    def to_representation(self, instance: Attempt) -> dict[str, Any]:
-        """What does not apply is null."""
-        shown = super().to_representation(instance)
-        return {name: None if value == "" else value for name, value in shown.items()}
-
 
 class StepOutput(serializers.Serializer[Any]):
     """One step of the chain."""
@@ -131,6 +127,8 @@ class MaskedAddressOutput(serializers.Serializer[Any]):
 
 class NotificationOutput(RowOutput[Notification]):
     """A notification as lists show it."""
+
+    empty_stays = ("subject", "message")  # of an erased person
 
     status = serializers.ChoiceField(choices=[str(word) for word in Status])
     priority = serializers.SerializerMethodField()
@@ -180,13 +178,6 @@ class NotificationOutput(RowOutput[Notification]):
             {"channel": step["channel"], "until": step.get("until", Bar.ACCEPTED), "within": step.get("within")}
             for step in row.steps
         ]
-
-    def to_representation(self, instance: Notification) -> dict[str, Any]:
-        """What does not apply is null."""
-        shown = super().to_representation(instance)
-        for name in ("failure_code", "template", "reference"):
-            shown[name] = shown[name] or None
-        return shown
 
 
 class NotificationDetail(NotificationOutput):

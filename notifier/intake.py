@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 
 from notifier import bell, errands, idempotency, ledger, webhook_secrets
@@ -16,6 +17,9 @@ Made = tuple[Notification, list[Attachment]]
 
 MOST = 10_000
 """Notifications in one bulk."""
+
+MOST_BYTES = 100 * 1024 * 1024
+"""Files of all notifications of one bulk together."""
 
 
 class InvalidNotificationError(ValueError):
@@ -56,12 +60,18 @@ def accept_many(organization: Organization, bodies: Sequence[Any]) -> list[Notif
 def _rows(organization: Organization, bodies: Sequence[Any]) -> list[Made]:
     # One form for all: making one takes longer than reading a body with it.
     form = NotificationInput(context={"organization": organization, "recipients": _recipients(organization, bodies)})
-    wanted, errors = [], {}
+    wanted, errors, size = [], {}, 0
     for index, body in enumerate(bodies):
         try:
             wanted.append(form.row(body))
         except ValidationError as error:
             errors[str(index)] = error.detail
+            continue
+        size += sum(len(file.content) for file in wanted[-1][1])
+        if size > MOST_BYTES:  # one content with a file and 10,000 users would fill memory and disk
+            raise ValidationError(
+                {"attachments": [_("The copies of the files are too large together.")]}, code="too_large"
+            )
     if errors:
         raise ValidationError({"notifications": errors})
     return wanted
@@ -115,7 +125,7 @@ def send(
         body["to"] = {"email": to} if isinstance(to, str) else dict(to)
     wanted = {name: value for name, value in body.items() if value is not None}
     try:
-        rows, _ = once(owner, idempotency_key, wanted, lambda: [accept(owner, wanted)])
+        rows, _replayed = once(owner, idempotency_key, wanted, lambda: [accept(owner, wanted)])
     except ValidationError as error:
         raise InvalidNotificationError(error.detail) from None
     except idempotency.KeyReusedError:
@@ -132,7 +142,7 @@ def _named(slug: str) -> Organization:
 
 def plan(organization: Organization, body: Any) -> list[dict[str, Any]]:
     """What would become of this body now, step by step; stores nothing. ValidationError for a body that is refused."""
-    row, _ = NotificationInput(context={"organization": organization}).row(body)
+    row, _files = NotificationInput(context={"organization": organization}).row(body)
     breaker = Breaker()
     return [{**step, **_foretold(row, step["channel"], breaker)} for step in row.steps]
 

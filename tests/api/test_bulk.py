@@ -192,3 +192,13 @@ def test_ten_thousand_and_one_objects_are_too_many(
     api: APIClient, organization: Organization, nothing_stored: None
 ) -> None:
     assert_problem(api.post(URL, {"notifications": [HELLO] * 10_001}), 400, "notifications", "too_many")
+
+
+def test_a_file_is_not_copied_without_end(api: APIClient, organization: Organization) -> None:
+    users = Recipient.objects.bulk_create(
+        Recipient(organization=organization, email=f"{number}@example.com") for number in range(120)
+    )
+    file = {"filename": "a.bin", "content_type": "application/octet-stream", "content": "A" * 1_400_000}
+    body = {"user_ids": [user.pk for user in users], "message": "Hello", "attachments": [file]}
+    assert_problem(api.post(URL, body), 400, "attachments", "too_large")
+    assert Notification.objects.count() == 0

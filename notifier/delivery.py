@@ -83,6 +83,7 @@ class _Dispatcher:
         self._renewed = time.monotonic()
 
     def run(self) -> None:
+        _surely(receipts.miss_deadlines)
         while True:
             self._start()  # before claiming: what has landed must not keep us from seeing that more is due
             claimed = not self._stop() and self._claim_more()
@@ -98,7 +99,6 @@ class _Dispatcher:
         room = WIDTH - len(self._ready)
         if room <= 0 or len(self._flying) >= WIDTH:
             return False
-        _surely(receipts.miss_deadlines)
         claim = _surely(lambda: ledger.claim(limit=room, ids=self._ids))
         self._ready.extend(errand_of(row, claim) for row in claim.rows)
         return bool(claim.rows)

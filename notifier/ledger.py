@@ -84,7 +84,7 @@ def claim(*, limit: int, ids: Sequence[int] | None = None) -> Claim:
     rows = list(
         Notification.objects.filter(claim_token=token, status=Status.SENDING)
         .select_related("recipient", "organization")
-        .prefetch_related("attempts")
+        .prefetch_related("attempts", "attachments")
         .annotate(database_now=Now())
         .order_by("-priority", "id")
     )

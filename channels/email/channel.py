@@ -26,7 +26,7 @@ class EmailChannel(Channel[SmtpAccount]):
         self,
         *,
         local_hostname: str = "",
-        most_idle: int = 8,
+        most_idle: int = 32,
         idle: timedelta = timedelta(seconds=30),
         most_messages: int = 100,
     ) -> None:

@@ -1,6 +1,5 @@
 """The header `Idempotency-Key` (IETF draft of that name): a repeated request is answered as the first one was."""
 
-import re
 from collections.abc import Callable
 
 from django.utils.translation import gettext as _
@@ -11,7 +10,7 @@ from rest_framework.request import Request
 from api.authentication import organization_of
 from api.problems import KeyReused
 from notifier import intake
-from notifier.idempotency import KeyReusedError
+from notifier.idempotency import FORM, KeyReusedError
 from notifier.models import Notification
 
 HEADER = OpenApiParameter(
@@ -20,13 +19,12 @@ HEADER = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="1-255 printable ASCII characters, kept for a day. The same key and body: the first answer again.",
 )
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 def once(request: Request, store: Callable[[], list[Notification]]) -> tuple[list[Notification], dict[str, str]]:
     """Store under the request's key, if it has one. Returns the notifications and the headers of the answer."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not FORM.fullmatch(key):
         raise ValidationError(_("Idempotency-Key needs 1 to 255 printable ASCII characters."), code="idempotency_key")
     try:
         rows, replayed = intake.once(organization_of(request), key or "", request.data, store)

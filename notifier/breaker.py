@@ -73,8 +73,9 @@ class Breaker:
         """Whether messages are kept from going this way; asking uses up no probe."""
         self._refresh()
         seen = self._seen.get(key)
-        closed = seen is None or seen.open_until is None or not settings.CIRCUIT_FAILURES
-        return not closed
+        if seen is None or seen.open_until is None or not settings.CIRCUIT_FAILURES:
+            return False
+        return seen.open_until > time.monotonic()  # after that the next message is let through, as the probe
 
     def record(self, answers: Iterable[tuple[str, str]]) -> None:
         """Count what came back: (key, code of the attempt, "" for an accepted one)."""

@@ -17,7 +17,7 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -35,6 +35,7 @@ GIVE_UP = timedelta(days=1)
 DELAYS = (5, 60, 300, 1800, 7200)
 """Seconds until the next try, the last one again and again, ± 20 %."""
 LEASE = timedelta(seconds=60)
+SPARED = timedelta(seconds=60)
 GONE = 410
 
 
@@ -73,22 +74,32 @@ def may_be_called(url: str) -> bool:
     plain = url.isascii() and url.isprintable() and not set(url) & set(' \\"<>{}') and port != 0
     if not plain or not host or parts.username is not None or parts.scheme not in {"http", "https"}:
         return False
-    local = "." not in host or host.rstrip(".").endswith((".localhost", ".local", ".internal"))
-    return is_listed(url) or (parts.scheme == "https" and not is_inside(host) and (":" in host or not local))
+    if is_listed(url):
+        return True
+    name = host.rstrip(".")
+    local = "." not in name or name.endswith((".localhost", ".local", ".internal"))
+    return parts.scheme == "https" and "%" not in host and not is_inside(name) and (":" in host or not local)
 
 
 def is_listed(url: str) -> bool:
     """Whether `CALLBACK_HOSTS` names this URL's host: then its address may be private and its scheme http."""
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
+    name = f"[{host}]" if ":" in host else host
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return any(entry.lower() in {host, f"{host}:{port}"} for entry in settings.CALLBACK_HOSTS)
+    return any(entry.lower() in {host, name, f"{name}:{port}"} for entry in settings.CALLBACK_HOSTS)
 
 
 def deliver_due(stop: Callable[[], bool] = lambda: False) -> None:
     """Tell what is due, one after the other, until nothing is or `stop()` says so."""
     while not stop() and (callback := _claimed()) is not None:
-        _tell(callback)
+        try:
+            _tell(callback)
+        except Error:
+            raise
+        except Exception:
+            log.exception("A status callback cannot be made.", extra={"notification_id": callback.notification_id})
+            _put_off(callback, "internal_error")
 
 
 def _claimed() -> Callback | None:
@@ -127,12 +138,20 @@ def _tell(callback: Callback) -> None:
             row.callback_url, Body(body, "application/json"), service="callback", timeout=TIMEOUT, headers=headers
         )
     except (ChannelError, MisconfiguredError) as error:
+        _spare(row.callback_url)
         _put_off(callback, error.code)
         return
     if reply.ok or reply.status == GONE:
         Callback.objects.filter(pk=callback.pk).delete()
     else:
         _put_off(callback, f"HTTP {reply.status}", reply.retry_after)
+
+
+def _spare(url: str) -> None:
+    """Nobody answers there: what else is due for that host waits too, so that its silence costs nobody else."""
+    parts = urlsplit(url)
+    same_host = Callback.objects.filter(notification__callback_url__startswith=f"{parts.scheme}://{parts.netloc}/")
+    same_host.filter(due_at__lte=Now()).update(due_at=Now() + SPARED)
 
 
 def _put_off(callback: Callback, why: str, named: timedelta | None = None) -> None:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 WIDTH = 16
 """Messages in flight in one process: so many wait for a provider at once, and so many are unknown after a kill -9."""
 
+LOOK = 0.2
+"""Seconds for which answers are awaited before it is looked for more that is due: one slow message holds nobody up."""
+
 GATHER = 0.01
 """Seconds in which answers that come close together are settled by the same statements."""
 
@@ -91,7 +94,7 @@ class _Dispatcher:
                 self._start()
             elif not self._flying and not self._ready:
                 return
-            self._land(0 if claimed else ledger.LEASE.total_seconds() / 3)
+            self._land(0 if claimed else LOOK)
             self._renew()
 
     def _claim_more(self) -> bool:
@@ -134,6 +137,10 @@ class _Dispatcher:
             for handover in handovers:
                 if handover.errand.row.pk in ours:
                     self._flying[_senders().submit(hand_over, handover)] = handover
+            # Ended meanwhile, or acknowledged: the settlement knows.
+            left = [handover.errand.settlement(None) for handover in handovers if handover.errand.row.pk not in ours]
+            if left:
+                _surely(lambda claim=claim, left=left: ledger.settle(claim, left))  # type: ignore[misc]
 
     def _land(self, patience: float) -> None:
         """Wait so many seconds for answers; what comes close together is dealt with together."""

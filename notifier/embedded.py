@@ -27,7 +27,7 @@ class EmbeddedWork:
 
     def start(self) -> None:
         """Begin; returns when the worker takes work. Does nothing where a broker is configured: real workers do it."""
-        if not settings.EMBEDDED or settings.CELERY_TASK_ALWAYS_EAGER or self._thread:
+        if not settings.EMBEDDED or self._thread:
             return
         stopping.clear()
         ready = Event()

@@ -105,6 +105,8 @@ def _advance(errand: Errand, breaker: Breaker) -> Handover | Wait | AwaitReceipt
         detail = "The worker died while it handed the message over: it may have arrived."
         errand.record(_attempt(errand, errand.row.handover_step, Outcome.UNKNOWN, "outcome_unknown", detail))
         errand.row.handover_step = None
+    if errand.row.acknowledged_at is not None:
+        return Finish(Status.ACKNOWLEDGED)  # noted while a worker had it that died since
     while True:
         now = errand.claim.now()
         move = walk.move_of(errand.row, errand.tries, now)

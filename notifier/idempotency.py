@@ -7,6 +7,7 @@ parallel requests one stores, and the others find its notifications.
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,9 @@ from django.db.models.functions import Now
 from notifier.models import IdempotencyKey, Notification, Organization
 
 KEPT = timedelta(hours=24)
+
+FORM = re.compile(r"[\x20-\x7e]{1,255}")
+"""What a key looks like: printable ASCII."""
 
 
 class KeyReusedError(Exception):
@@ -47,18 +51,25 @@ def once(
 ) -> tuple[list[Notification], bool]:
     """Store under this key. The second value says that somebody else did so first, and these are his rows."""
     try:
-        with transaction.atomic():
-            IdempotencyKey.objects.filter(organization=organization, key=key, created_at__lte=Now() - KEPT).delete()
-            row = IdempotencyKey.objects.create(organization=organization, key=key, fingerprint=fingerprint(body))
-            rows = store()
-            row.notification_ids = [notification.pk for notification in rows]
-            row.save(update_fields=["notification_ids"])
+        return _stored(organization, key, body, store), False
     except IntegrityError:
         answered = first_answer(organization, key, body)
-        if answered is None:
-            raise  # it was no other's key, but something of our own that the database refused
-        return answered, True
-    return rows, False
+        if answered is not None:
+            return answered, True
+    # It was no other's key: a person was erased after they were looked up, and the second look says so.
+    return _stored(organization, key, body, store), False
+
+
+def _stored(
+    organization: Organization, key: str, body: Any, store: Callable[[], list[Notification]]
+) -> list[Notification]:
+    with transaction.atomic():
+        IdempotencyKey.objects.filter(organization=organization, key=key, created_at__lte=Now() - KEPT).delete()
+        row = IdempotencyKey.objects.create(organization=organization, key=key, fingerprint=fingerprint(body))
+        rows = store()
+        row.notification_ids = [notification.pk for notification in rows]
+        row.save(update_fields=["notification_ids"])
+    return rows
 
 
 def forget() -> None:

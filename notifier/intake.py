@@ -11,7 +11,7 @@ from notifier import bell, errands, idempotency, ledger, webhook_secrets
 from notifier.breaker import Breaker, key_of
 from notifier.inputs import NotificationInput
 from notifier.models import DEFAULT_SLUG, Attachment, Notification, Organization, Recipient
-from notifier.outputs import masked_address
+from notifier.outputs import masked_address, shown_step
 
 Made = tuple[Notification, list[Attachment]]
 
@@ -124,12 +124,16 @@ def send(
     if to is not None:
         body["to"] = {"email": to} if isinstance(to, str) else dict(to)
     wanted = {name: value for name, value in body.items() if value is not None}
+    if idempotency_key and not idempotency.FORM.fullmatch(idempotency_key):
+        raise InvalidNotificationError({"idempotency_key": "It needs 1 to 255 printable ASCII characters."})
     try:
         rows, _replayed = once(owner, idempotency_key, wanted, lambda: [accept(owner, wanted)])
     except ValidationError as error:
         raise InvalidNotificationError(error.detail) from None
     except idempotency.KeyReusedError:
         raise InvalidNotificationError({"idempotency_key": "It came with another body before."}) from None
+    if not rows:
+        raise InvalidNotificationError({"idempotency_key": "The notification of this key was deleted."})
     return rows[0]
 
 
@@ -144,7 +148,7 @@ def plan(organization: Organization, body: Any) -> list[dict[str, Any]]:
     """What would become of this body now, step by step; stores nothing. ValidationError for a body that is refused."""
     row, _files = NotificationInput(context={"organization": organization}).row(body)
     breaker = Breaker()
-    return [{**step, **_foretold(row, step["channel"], breaker)} for step in row.steps]
+    return [{**shown_step(step), **_foretold(row, step["channel"], breaker)} for step in row.steps]
 
 
 def _foretold(row: Notification, channel: str, breaker: Breaker) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from notifier import callbacks
 from notifier.chain import AwaitReceipt, Finish, Wait
-from notifier.models import Attachment, Attempt, Callback, Notification, Organization, Recipient
+from notifier.models import Attachment, Attempt, Callback, Notification, Organization, Receipt, Recipient
 from notifier.states import DUE, FINAL, OPEN, Status
 
 LEASE = timedelta(seconds=30)
@@ -73,7 +73,8 @@ def claim(*, limit: int, ids: Sequence[int] | None = None) -> Claim:
     token = uuid4()
     with transaction.atomic():
         lapsed = Notification.objects.filter(status=Status.SENDING, lease_until__lte=Now()).order_by("lease_until")
-        due = Notification.objects.filter(status__in=DUE, due_at__lte=Now()).order_by("-priority", "due_at")
+        # A waiting one is no worker's: `receipts.miss_deadlines` queues it when its time is over.
+        due = Notification.objects.filter(status=Status.QUEUED, due_at__lte=Now()).order_by("-priority", "due_at")
         taken = _locked_ids(lapsed, limit, ids)
         taken += _locked_ids(due, limit - len(taken), ids)
         if not taken:
@@ -105,15 +106,15 @@ def _locked_ids(rows: QuerySet[Notification], limit: int, ids: Sequence[int] | N
 def mark(claim: Claim, handed_over: dict[int, Sequence[int]]) -> set[int]:
     """Write that these rows (step -> ids) are about to be handed over, and renew the claim's lease.
 
-    Returns the ids that are still ours; the others have a new owner or were ended, and must be left alone. After this
+    Returns the ids that may leave; the others have a new owner, were ended or acknowledged. After this
     statement a death of the worker means `unknown` for exactly these rows.
     """
     with transaction.atomic():
         ours = renew(claim)
         for step, ids in handed_over.items():
-            ours.filter(pk__in=ids).update(handover_step=step)
+            ours.filter(pk__in=ids, acknowledged_at=None).update(handover_step=step)
         wanted = [pk for ids in handed_over.values() for pk in ids]
-        return set(ours.filter(pk__in=wanted).values_list("pk", flat=True))
+        return set(ours.filter(pk__in=wanted, acknowledged_at=None).values_list("pk", flat=True))
 
 
 def renew(claim: Claim) -> QuerySet[Notification]:
@@ -172,7 +173,9 @@ _ENDED: dict[str, Any] = {**_OUT_OF_HANDS, "due_at": None, "credentials": None, 
 def _written(move: Wait | AwaitReceipt | Finish | None) -> dict[str, Any]:
     match move:
         case Wait(until, round_):
-            return {**_OUT_OF_HANDS, "status": Status.QUEUED, "due_at": until, "round": round_}
+            # A late receipt re-opens what had ended.
+            again = {"finished_at": None, "failure_code": ""}
+            return {**_OUT_OF_HANDS, **again, "status": Status.QUEUED, "due_at": until, "round": round_}
         case AwaitReceipt(_, until):
             return {**_OUT_OF_HANDS, "status": Status.WAITING, "due_at": until, "sent_at": Now()}
         case Finish(status, code):
@@ -240,12 +243,16 @@ def erase(recipient: Recipient) -> None:
     The notifications stay countable. A worker that has one in its hands loses it: it was ended under its lease.
     """
     with transaction.atomic():
+        # Locked, so that whoever accepts one for this person at this moment comes before, or finds nobody.
+        Recipient.objects.select_for_update().filter(pk=recipient.pk).first()
         theirs = Notification.objects.filter(recipient=recipient)
         # First, so that no worker can settle one any more and add an attempt after the others lost their words.
         theirs.filter(status__in=OPEN).update(**_ENDED, status=Status.CANCELLED)
         Attachment.objects.filter(notification__in=theirs).delete()
         Callback.objects.filter(notification__in=theirs).delete()
-        Attempt.objects.filter(notification__in=theirs).update(detail="", provider_id="")
+        tried = Attempt.objects.filter(notification__in=theirs)
+        Receipt.objects.filter(provider_id__in=tried.exclude(provider_id="").values("provider_id")).delete()
+        tried.update(detail="", provider_id="")
         theirs.update(subject="", message="", html="", context=None, metadata={}, reference="", callback_url="")
         recipient.delete()
 
@@ -288,7 +295,7 @@ def audit(slug: str | None = None) -> Audit:
     """Count the rows; live are those that a claim finds, now or when their time comes. `slug`: one organization's."""
     rows = Notification.objects.all() if slug is None else Notification.objects.filter(organization__slug=slug)
     # A row that is due only after it has expired, or is leased for longer than any lease lasts, waits for ever.
-    due = Q(status__in=sorted(DUE), due_at__lte=F("expires_at"))
+    due = Q(status__in=sorted(DUE)) & (Q(due_at__lte=F("expires_at")) | Q(due_at__lte=Now()))
     leased = Q(status=Status.SENDING, lease_until__lte=Now() + 2 * LEASE)
     # One statement, so that the sums agree also while the service is at work.
     found = Count("pk", filter=due | leased)

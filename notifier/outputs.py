@@ -29,6 +29,11 @@ def masked_address(channel: str, address: str) -> str:
     return masked_email(address) if channel == "email" else masked_number(address)
 
 
+def shown_step(step: dict[str, Any]) -> dict[str, Any]:
+    """A step of the chain, with what was left out filled in."""
+    return {"channel": step["channel"], "until": step.get("until", Bar.ACCEPTED), "within": step.get("within")}
+
+
 def as_accepted(row: Notification) -> Notification:
     """The row as it was when it was accepted: what its first request was answered, and a repeated one is too."""
     row.status, row.failure_code = Status.QUEUED, ""
@@ -174,10 +179,7 @@ class NotificationOutput(RowOutput[Notification]):
     @extend_schema_field(StepOutput(many=True))
     def get_channels(self, row: Notification) -> list[dict[str, Any]]:
         """The chain as objects, with what was left out filled in."""
-        return [
-            {"channel": step["channel"], "until": step.get("until", Bar.ACCEPTED), "within": step.get("within")}
-            for step in row.steps
-        ]
+        return [shown_step(step) for step in row.steps]
 
 
 class NotificationDetail(NotificationOutput):

@@ -4,17 +4,21 @@ A receipt is stored first and applied then, so that one that comes too early is 
 or while a worker has its notification in its hands. `apply_kept` is called again and again until it finds its place.
 """
 
+import logging
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.conf import settings
+from django.db import Error, connection, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from notifier import ledger, walk
-from notifier.chain import Finish, Miss, Move, Send, Wait, failure_code
+from notifier.chain import AwaitReceipt, Finish, Miss, Move, Send, Wait, failure_code
 from notifier.models import Attempt, Notification, Receipt
 from notifier.states import MOVES, Outcome, Status
+
+log = logging.getLogger(__name__)
 
 KEPT = timedelta(days=1)
 """How long a receipt waits for its attempt: providers also tell of messages that are not ours."""
@@ -37,6 +41,8 @@ ARRIVED = frozenset({Kind.DELIVERED, Kind.READ})
 
 def take(channel: str, provider_id: str, kind: Kind, detail: str = "") -> None:
     """Store what a provider says of a message that it took, and apply it as soon as nobody has its notification."""
+    if not provider_id:
+        return  # it names no message; attempts without an id are not meant
     Receipt.objects.create(channel=channel, provider_id=provider_id[:255], kind=kind, detail=detail)
     apply_kept(provider_id)
 
@@ -44,10 +50,17 @@ def take(channel: str, provider_id: str, kind: Kind, detail: str = "") -> None:
 def apply_kept(provider_id: str = "") -> None:
     """Apply the receipts that wait, as far as they can be; `provider_id`: only those of this message."""
     kept = Receipt.objects.filter(provider_id=provider_id[:255]) if provider_id else Receipt.objects.all()
-    for receipt in kept.order_by("id")[:BATCH]:
-        with transaction.atomic():
-            if _apply(receipt):
-                Receipt.objects.filter(pk=receipt.pk).delete()
+    # Those that can be: others, and the strangers among them, would stand in their way for a day.
+    for receipt in kept.filter(Exists(_meant.exclude(notification__status=Status.SENDING))).order_by("id")[:BATCH]:
+        try:
+            with transaction.atomic():
+                # Locked, since another worker may be about to apply it too.
+                if Receipt.objects.select_for_update().filter(pk=receipt.pk).first() and _apply(receipt):
+                    Receipt.objects.filter(pk=receipt.pk).delete()
+        except Error:
+            raise
+        except Exception:
+            log.exception("A receipt cannot be applied; it is kept.", extra={"channel": receipt.channel})
     Receipt.objects.filter(received_at__lte=Now() - KEPT).delete()
 
 
@@ -70,9 +83,25 @@ def miss_deadlines() -> None:
     waiting = Notification.objects.filter(status=Status.WAITING, due_at__lte=Now())
     if not waiting.exists():
         return
+    apply_kept()  # one that came in time, while a worker had its notification, must not be missed
     with transaction.atomic():
         for row in _locked(waiting.order_by("due_at"))[:BATCH]:
-            _reconsider(row)
+            try:
+                _reconsider(row)
+            except Error:
+                raise
+            except Exception:
+                log.exception("A deadline cannot be dealt with.", extra={"notification_id": row.pk})
+                _put_off(row)
+
+
+def _put_off(row: Notification) -> None:
+    """Nobody can read it: it must not stand in the others' way for ever."""
+    if _now(row) >= row.expires_at:
+        ledger.place(row, Finish(Status.EXPIRED))
+    else:
+        later = min(_now(row) + settings.RETRY_DELAYS[-1], row.expires_at)
+        Notification.objects.filter(pk=row.pk).update(due_at=later)
 
 
 def _locked(rows: QuerySet[Notification]) -> QuerySet[Notification]:
@@ -80,6 +109,11 @@ def _locked(rows: QuerySet[Notification]) -> QuerySet[Notification]:
     if connection.features.has_select_for_update:
         rows = rows.select_for_update(of=("self",)) if connection.features.has_select_for_update_of else rows
     return rows.prefetch_related("attempts").annotate(database_now=Now())
+
+
+_meant = Attempt.objects.filter(
+    provider_id=OuterRef("provider_id"), channel=OuterRef("channel"), outcome=Outcome.ACCEPTED
+)
 
 
 def _apply(receipt: Receipt) -> bool:
@@ -94,8 +128,11 @@ def _apply(receipt: Receipt) -> bool:
     row = _locked(Notification.objects.filter(pk=attempt.notification_id)).get()
     if row.status == Status.SENDING:
         return False
+    known = next(one.receipt for one in row.attempts.all() if one.pk == attempt.pk)
+    if receipt.kind == known or (known, receipt.kind) == (Kind.READ, Kind.DELIVERED):
+        return True  # providers repeat themselves, and not always in order
+    Attempt.objects.filter(pk=attempt.pk).update(receipt=receipt.kind)
     if receipt.kind in ARRIVED:
-        Attempt.objects.filter(pk=attempt.pk).update(receipt=receipt.kind)
         _arrived(row, attempt, receipt.kind)
     else:
         _came_back(row, attempt, receipt)
@@ -149,8 +186,10 @@ def _reconsider(row: Notification) -> None:
         move = _move(row)
     if isinstance(move, Send):
         move = Wait(_now(row), row.round)  # a worker sends it, at once
+    if row.status == Status.WAITING and isinstance(move, AwaitReceipt):
+        return  # for another step's receipt, as before
     if row.status in {Status.SENT, Status.DELIVERED}:
-        if move == Finish(Status.SENT):
+        if move in {Finish(Status.SENT), Finish(Status.DELIVERED)}:
             return  # another step has it all the same
         if move == Finish(Status.EXPIRED):
             move = Finish(Status.FAILED, failure_code([walk.as_try(one) for one in row.attempts.all()]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from cryptography.fernet import Fernet
 from django.utils.translation import gettext_lazy as _
 
 from notifier import environment as env
@@ -38,9 +39,7 @@ ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS") or (
     (base64.urlsafe_b64encode(hashlib.sha256(f"encryption:{SECRET_KEY}".encode()).digest()).decode(),) if DEBUG else ()
 )
 if not ENCRYPTION_KEYS:
-    raise env.missing(
-        "ENCRYPTION_KEYS", "without DJANGO_DEBUG=1 it is needed", "a key made by manage.py make_encryption_key"
-    )
+    raise env.missing("ENCRYPTION_KEYS", "without DJANGO_DEBUG=1 it is needed", Fernet.generate_key().decode())
 
 # --- Parts -----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [

@@ -1,42 +1,58 @@
-"""Thin Celery tasks: each calls one function and decides nothing. No payload, no secret, no result."""
+"""Thin Celery tasks: each calls one function and decides nothing. No payload, no secret, no result.
+
+Each looks at its database connection first: Celery is told to keep them, and so never does.
+"""
 
 import time
 from collections.abc import Sequence
 
 from celery import shared_task
 from django.conf import settings
+from django.db import close_old_connections, connection
 
 from notifier import breaker, callbacks, delivery, idempotency, ledger, receipts, work
 
-BELL_SECONDS = 10.0
-"""How long one ring may keep a worker busy: a long backlog is taken in several, so that a stop is never far away."""
+CHILD_SECONDS = 10.0
+"""How long one ring may keep a child of a prefork pool busy: no word of a stop reaches it there."""
 
 
 @shared_task(name="notifier.deliver", ignore_result=True)
 def deliver(ids: Sequence[int] | None = None) -> None:
     """Work on what is due. `ids` only in eager mode: the first round of just these."""
+    _look_at_the_connection()
     if ids is not None:
         delivery.deliver(ids)
-        return
-    end = time.monotonic() + BELL_SECONDS
-    delivery.deliver_due(stop=lambda: work.stopping.is_set() or time.monotonic() > end)
+    elif work.is_child():
+        end = time.monotonic() + CHILD_SECONDS
+        delivery.deliver_due(stop=lambda: time.monotonic() > end)
+    else:
+        delivery.deliver_due(stop=work.stopping.is_set)
 
 
 @shared_task(name="notifier.call_back", ignore_result=True)
 def call_back() -> None:
     """Tell clients what they want to hear of."""
+    _look_at_the_connection()
     callbacks.deliver_due(stop=work.stopping.is_set)
 
 
 @shared_task(name="notifier.apply_receipts", ignore_result=True)
 def apply_receipts() -> None:
     """Apply the receipts that came too early."""
+    _look_at_the_connection()
     receipts.apply_kept()
 
 
 @shared_task(name="notifier.purge", ignore_result=True)
 def purge() -> None:
     """Delete what has had its time."""
-    ledger.purge(settings.RETENTION)
+    _look_at_the_connection()
     idempotency.forget()
     breaker.forget()
+    ledger.purge(settings.RETENTION)
+
+
+def _look_at_the_connection() -> None:
+    """Drop a database connection that broke or is too old, unless its transaction is the caller's."""
+    if not connection.in_atomic_block:
+        close_old_connections()

@@ -4,6 +4,7 @@ So a dead beat, a lost ring or a dead broker costs seconds of delay and nothing 
 """
 
 import logging
+import os
 from threading import Event, Thread
 from typing import Any
 
@@ -14,8 +15,10 @@ from django.db import close_old_connections, connection
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-LOOKS = ("notifier.deliver", "notifier.call_back")
+LOOKS = ("notifier.deliver", "notifier.apply_receipts", *["notifier.call_back"] * 4)
 """What is looked after, each by a thread of its own: a slow callback never stands in a message's way."""
+
+_main_pid = 0
 
 stopping = Event()
 """Set when this worker is to end: no new message leaves, those in flight end, the rest is given back."""
@@ -63,8 +66,15 @@ class LedgerLoop(bootsteps.StartStopStep):
         connection.close()
 
 
+def is_child() -> bool:
+    """Whether this process is a child of a worker's prefork pool."""
+    return _main_pid not in {0, os.getpid()}
+
+
 @worker_init.connect
 def _begin(**_: Any) -> None:
+    global _main_pid  # noqa: PLW0603 - one worker a process
+    _main_pid = os.getpid()
     stopping.clear()
 
 

@@ -1,7 +1,10 @@
 """Organizations, their operators, and the people who get messages."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
+from notifier import ledger
 from notifier.models import Membership, Organization, Recipient
 
 
@@ -33,3 +36,12 @@ class RecipientAdmin(admin.ModelAdmin):
     search_fields = ("=email", "=phone", "=external_id", "name")
     readonly_fields = ("created_at", "updated_at")
     show_full_result_count = False
+
+    def delete_model(self, request: HttpRequest, obj: Recipient) -> None:
+        """Erase the person everywhere, as the API does."""
+        ledger.erase(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> None:
+        """Erase each of them."""
+        for recipient in queryset:
+            ledger.erase(recipient)

@@ -306,6 +306,6 @@ class NotificationInput(SmtpInput):
             send_at=data.get("send_at"),
             expires_at=data.get("expires_at") or lifetime_from + settings.NOTIFICATION_TTL,
         )
-        if row.send_at is not None:
-            row.due_at = row.send_at
+        if row.send_at is not None and row.send_at > timezone.now():
+            row.due_at = row.send_at  # a moment that has passed means now
         return row, files

@@ -120,6 +120,7 @@ class Notification(models.Model):
             ),
             models.Index(fields=["lease_until"], name="ledger_leases", condition=Q(status="sending")),
             models.Index(fields=["claim_token"], name="ledger_claims", condition=Q(status="sending")),
+            models.Index(fields=["finished_at"], name="ledger_purge", condition=Q(finished_at__isnull=False)),
             # The lists, newest first.
             models.Index(fields=["organization", "-id"], name="notification_list"),
             models.Index(fields=["recipient", "-id"], name="notification_of_recipient"),

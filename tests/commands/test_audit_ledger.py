@@ -8,7 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from notifier import ledger
-from notifier.models import Notification
+from notifier.models import Notification, Organization
 from tests.notifier.rows import stored
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,13 @@ def test_what_nobody_would_come_back_to_is_named(organization: str | None) -> No
     Notification.objects.filter(pk=lost.pk).update(due_at=F("expires_at") + timedelta(seconds=1))
     with pytest.raises(CommandError, match=rf"nobody will come back to them: {lost.pk}$"):
         call_command("audit_ledger", organization=organization)
+    Organization.objects.create(slug="another", name="Another")
     call_command("audit_ledger", organization="another")
+
+
+def test_an_organization_that_is_not_there_proves_nothing() -> None:
+    with pytest.raises(CommandError, match="nobody"):
+        call_command("audit_ledger", organization="nobody")
 
 
 def test_a_lease_without_end_is_found() -> None:

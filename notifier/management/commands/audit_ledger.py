@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 
 from notifier import ledger
+from notifier.models import Organization
 
 EXAMPLES = 10
 
@@ -19,7 +20,10 @@ class Command(BaseCommand):
         parser.add_argument("--organization", metavar="SLUG", help="only this organization's")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        audit = ledger.audit(options["organization"])
+        slug = options["organization"]
+        if slug and not Organization.objects.filter(slug=slug).exists():
+            raise CommandError(f"There is no organization {slug!r}.")
+        audit = ledger.audit(slug)
         for status, count in sorted(audit.by_status.items()):
             self.stdout.write(f"{status:>14}  {count}")
         self.stdout.write(f"{'accepted':>14}  {audit.accepted} = {audit.finished} finished + {audit.live} live and due")

@@ -35,7 +35,7 @@ CHECKS = (
     ("mypy", ["mypy", "."]),
     ("lint-imports", [str(VENV_PYTHON.with_name("lint-imports"))]),
 )
-ON_BOTH = ("tests/notifier", "tests/api")  # what depends on the database
+ON_BOTH = ("tests/notifier", "tests/api", "tests/faults/test_state_machine.py")  # what depends on the database
 SETUP_WAIT = 900  # seconds for which a second run waits until the first one has installed
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 

@@ -269,7 +269,7 @@ ALL_CHECKS = [
     "-m ruff format --check .",
     "-m mypy .",
     "lint-imports",
-    "-m pytest -m not real_server tests/notifier tests/api",
+    "-m pytest -m not real_server tests/notifier tests/api tests/faults/test_state_machine.py",
     "-m pytest",
 ]
 

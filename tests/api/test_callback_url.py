@@ -50,6 +50,8 @@ REFUSED = {
         *(
             "https://example.com\\@127.0.0.1/",
             "https:\\\\example.com\\",
+            "https://example.com\\.example.net/",
+            "https://example.com/a\\b",
             "https://exam ple.com/",
             "https://example.com/a b",
         ),

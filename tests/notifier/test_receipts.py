@@ -256,6 +256,14 @@ def test_what_came_back_of_an_earlier_step_leaves_a_later_one_alone(fakes: FakeR
     assert (told(row, "delivered", "sms").status, told(row, "blocked").status) == (Status.DELIVERED, Status.DELIVERED)
 
 
+def test_what_came_back_of_a_later_step_leaves_what_arrived_by_an_earlier_one_alone(fakes: FakeRegistry) -> None:
+    row = past_its_deadline(sent_along(step("email", "delivered"), step("sms")))
+    assert (row.status, told(row, "delivered").status) == (Status.SENT, Status.DELIVERED)
+    before = Notification.objects.values().get()
+    told(row, "bounced", "sms")
+    assert Notification.objects.values().get() == before
+
+
 def test_a_step_that_came_back_is_never_tried_again(fakes: FakeRegistry) -> None:
     fakes["sms"].always = TemporaryError("busy")
     row = passed(told(sent_along(step("email"), step("sms")), "bounced"))
@@ -344,6 +352,15 @@ def test_a_receipt_that_names_another_message_changes_nothing(
     for row in rows:
         row.refresh_from_db()
         assert (row.status, row.attempts.count()) == (Status.SENT, 1)
+
+
+def test_two_channels_may_give_the_same_id(fakes: FakeRegistry) -> None:
+    for fake in (fakes["email"], fakes["sms"]):
+        fake.answer_next(Taken(provider_id="7"))
+    rows = {name: sent_along(step(name)) for name in ("email", "sms")}
+    assert told(rows["email"], "delivered").status == Status.DELIVERED
+    rows["sms"].refresh_from_db()
+    assert rows["sms"].status == Status.SENT
 
 
 def test_a_receipt_that_cannot_be_applied_does_not_stand_in_the_others_way(

@@ -36,7 +36,6 @@ CHECKS = (
     ("lint-imports", [str(VENV_PYTHON.with_name("lint-imports"))]),
 )
 ON_BOTH = ("tests/notifier", "tests/api", "tests/faults/test_state_machine.py")  # what depends on the database
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")  # most of them wait for a server; each side has servers of its own
 SETUP_WAIT = 900  # seconds for which a second run waits until the first one has installed
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -308,12 +307,12 @@ def test(arguments: list[str]) -> int:
     ensure_installed("requirements-dev.txt")
     failed = [name for name, command in CHECKS if check(name, command) != 0]
     say("pytest on SQLite: the ledger and the API, which pytest then runs on PostgreSQL")
-    pytest = [VENV_PYTHON, "-m", "pytest", *SIDE_BY_SIDE]
-    if run([*pytest, "-m", "not real_server", *ON_BOTH], settings={"TEST_DATABASE": "sqlite"}) != 0:
+    if run([VENV_PYTHON, "-m", "pytest", "-m", "not real_server", *ON_BOTH], settings={"TEST_DATABASE": "sqlite"}) != 0:
         failed.append("pytest on SQLite")
     if failed:
         say(f"FAILED: {', '.join(failed)} (see above). The tests run all the same; the exit code will be 1")
     say("pytest")
+    pytest = [VENV_PYTHON, "-m", "pytest"]
     if WINDOWS:
         say("Not on Windows, since they need real servers:")
         run([*pytest, "--collect-only", "--quiet", "-m", "real_server"])

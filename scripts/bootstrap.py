@@ -36,6 +36,8 @@ CHECKS = (
     ("lint-imports", [str(VENV_PYTHON.with_name("lint-imports"))]),
 )
 ON_BOTH = ("tests/notifier", "tests/api", "tests/faults/test_state_machine.py")  # what depends on the database
+# Most tests wait for a server; each side has its own. Files stay whole: tests/conftest.py says which come first.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 SETUP_WAIT = 900  # seconds for which a second run waits until the first one has installed
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -307,17 +309,17 @@ def test(arguments: list[str]) -> int:
     ensure_installed("requirements-dev.txt")
     failed = [name for name, command in CHECKS if check(name, command) != 0]
     say("pytest on SQLite: the ledger and the API, which pytest then runs on PostgreSQL")
-    if run([VENV_PYTHON, "-m", "pytest", "-m", "not real_server", *ON_BOTH], settings={"TEST_DATABASE": "sqlite"}) != 0:
+    pytest = [VENV_PYTHON, "-m", "pytest", *SIDE_BY_SIDE]
+    if run([*pytest, "-m", "not real_server", *ON_BOTH], settings={"TEST_DATABASE": "sqlite"}) != 0:
         failed.append("pytest on SQLite")
     if failed:
         say(f"FAILED: {', '.join(failed)} (see above). The tests run all the same; the exit code will be 1")
-    say("pytest")
-    pytest = [VENV_PYTHON, "-m", "pytest"]
+    say("pytest")  # with the reasons of what was skipped
     if WINDOWS:
         say("Not on Windows, since they need real servers:")
-        run([*pytest, "--collect-only", "--quiet", "-m", "real_server"])
+        run([VENV_PYTHON, "-m", "pytest", "--collect-only", "--quiet", "-m", "real_server"])
         pytest += ["-m", "not real_server"]
-    return run(pytest) or (1 if failed else 0)
+    return run([*pytest, "-rfEs"]) or (1 if failed else 0)
 
 
 def check(name: str, command: list[str]) -> int:

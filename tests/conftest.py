@@ -1,7 +1,11 @@
 """What all tests share."""
 
+from typing import Any
+
 import pytest
+from django.apps import apps
 from django.conf import settings as django_settings
+from django.db.models.signals import post_migrate
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
@@ -11,6 +15,22 @@ from notifier.models import DEFAULT_SLUG, Organization
 
 pytest_plugins = ["tests.servers.fixtures"]
 
+LONG = (  # what takes longest, since it waits for real processes
+    "tests/notifier/test_workers.py",
+    "tests/faults/",
+    "tests/browser/",
+    "tests/commands/",
+    "tests/servers/",
+    "tests/test_scripts.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where tests run side by side, begin with the long ones: at the end no side then waits long for the other."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
 
 class FakeRegistry(dict[str, FakeChannel]):
     """Fake channels in the real ones' place; `close` as the registry has it."""
@@ -19,9 +39,22 @@ class FakeRegistry(dict[str, FakeChannel]):
         """Nothing is open."""
 
 
+def keep_default_organization(*, using: str, **_: Any) -> None:
+    """Put back what migration 0002 made, each time a test with transactions of its own has emptied every table.
+
+    Django tells of that (the command `flush`) with the signal that follows a migration. Without it the organization
+    would be gone for the rest of this process; that such tests come last helps only while there is one process.
+    Its id is another one then.
+    """
+    Organization.objects.using(using).get_or_create(slug=DEFAULT_SLUG, defaults={"name": "Default"})
+
+
+post_migrate.connect(keep_default_organization, sender=apps.get_app_config("notifier"))
+
+
 def default_organization() -> Organization:
-    """The default organization, also after a test that emptied every table."""
-    return Organization.objects.get_or_create(slug=DEFAULT_SLUG, defaults={"name": "Default"})[0]
+    """The default organization."""
+    return Organization.objects.get(slug=DEFAULT_SLUG)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """A pytest plugin that is loaded before Django's settings: the tests' own environment, and the database they run on.
 
 PostgreSQL is started for the run; `TEST_DATABASE=sqlite` takes SQLite instead, `TEST_DATABASE_URL` a server that runs
-already. A developer's `.env` is left out.
+already. A developer's `.env` is left out. With `-n` the processes side by side share the one server, which the process
+above them starts and stops; each has a database of its own there, to whose name pytest-django adds `_gw0`, `_gw1`.
 """
 
 import atexit
 import os
 import sys
+from pathlib import Path
 
 from cryptography.fernet import Fernet
 
@@ -16,6 +18,8 @@ _started: list[PostgresServer] = []
 
 
 def _database() -> str:
+    if "PYTEST_XDIST_WORKER" in os.environ and (inherited := os.environ.get("DATABASE_URL")):
+        return inherited
     if url := os.environ.get("TEST_DATABASE_URL"):
         return url
     reason = PostgresServer.missing()
@@ -41,6 +45,7 @@ os.environ.update(
     API_OPEN="1",
     LOG_LEVEL="WARNING",
 )
+(Path(__file__).resolve().parent.parent / "staticfiles").mkdir(exist_ok=True)  # WhiteNoise warns where it is missing
 if not {"--help", "--version"} & set(sys.argv):
     os.environ["DATABASE_URL"] = _database()
 

@@ -264,13 +264,14 @@ def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.removeprefix("ran: ") for line in done.stdout.splitlines() if line.startswith("ran: ")]
 
 
+PYTEST = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
 ALL_CHECKS = [
     "-m ruff check .",
     "-m ruff format --check .",
     "-m mypy .",
     "lint-imports",
-    "-m pytest -m not real_server tests/notifier tests/api tests/faults/test_state_machine.py",
-    "-m pytest",
+    f"{PYTEST} -m not real_server tests/notifier tests/api tests/faults/test_state_machine.py",
+    f"{PYTEST} -rfEs",
 ]
 
 
@@ -278,7 +279,7 @@ ALL_CHECKS = [
 def test_every_check_runs_and_pytest_has_the_last_word(checked: Path, uv: Path) -> None:
     done = run(checked, "test", path=uv)
     assert ran(done) == ALL_CHECKS
-    assert done.stdout.splitlines()[-1] == "ran: -m pytest"
+    assert done.stdout.splitlines()[-1] == f"ran: {ALL_CHECKS[-1]}"
     assert done.returncode == 0
 
 

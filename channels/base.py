@@ -1,7 +1,10 @@
 """What a channel is: a name and one method. Nothing here knows Django, the database or the settings."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Generic, Literal, TypeVar
 
 AccountOrigin = Literal["request", "organization", "default"]
@@ -55,11 +58,21 @@ class Receipt:
 
 AccountT = TypeVar("AccountT", bound=Account)
 
+Landed = Callable[[Receipt | Exception], None]
+"""Told once what came of a message: its receipt, or what `send` would have raised. Called in any thread; returns at
+once and never raises."""
+
 
 class Channel(ABC, Generic[AccountT]):
     """One way for a message to leave. Keeps no state but its connections, and is safe to use from several threads."""
 
     name: ClassVar[str]
+
+    width: int = 16
+    """Messages that one account takes at once in one process; more of them wait with the caller."""
+
+    behind: int = 0
+    """How many more it can take while the provider answers, to follow the others without a pause."""
 
     @abstractmethod
     def send(self, message: Message, account: AccountT) -> Receipt:
@@ -69,5 +82,25 @@ class Channel(ABC, Generic[AccountT]):
         is recorded as `internal_error`.
         """
 
+    def start(self, message: Message, account: AccountT, landed: Landed) -> None:
+        """Begin to hand the message over and return at once; the end of it goes to `landed`.
+
+        Here `send` in a thread. A channel that can wait for many answers in one thread does that instead.
+        """
+
+        def work() -> None:
+            try:
+                came = self.send(message, account)
+            except Exception as error:  # noqa: BLE001 - whoever is told decides what it means
+                landed(error)
+            else:
+                landed(came)
+
+        self._threads.submit(work)
+
     def close(self) -> None:
         """Close kept connections. The channel may be used again afterwards."""
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=4 * self.width, thread_name_prefix=f"send-{self.name}")

@@ -1,11 +1,12 @@
 """Connections to hosts that somebody typed: names become addresses, the addresses are checked, and the checked address
 is the one connected to, so that a name cannot change its mind in between (DNS rebinding)."""
 
+import asyncio
 import queue
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -39,6 +40,7 @@ _EMBEDDING = (
     (IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
 )
 _MOST_LOOKUPS = threading.BoundedSemaphore(64)  # a lookup cannot be cancelled: hung ones must not pile up for ever
+_LOOKUP_PAUSE = 0.02  # seconds between two looks whether one of them has ended
 _MOST_ADDRESSES = 8
 
 
@@ -53,11 +55,11 @@ class Deadline:
     """The moment by which a step must have ended, on a clock that nobody can set."""
 
     def __init__(self, span: timedelta) -> None:
-        self._ends_at = time.monotonic() + span.total_seconds()
+        self.ends_at = time.monotonic() + span.total_seconds()
 
     def remaining(self) -> float:
         """The seconds that are left. TimeoutError when there are none."""
-        left = self._ends_at - time.monotonic()
+        left = self.ends_at - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
@@ -90,10 +92,22 @@ def resolve(host: str, port: int, *, public_only: bool, deadline: Deadline) -> l
     With `public_only` every one of them must be public, else none may be used: MisconfiguredError. An unknown name and
     a lookup that does not end in time are a TemporaryError `unreachable`. No error tells what a name resolved to.
     """
-    found = _look_up(host, port, deadline)
-    if public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
-        raise MisconfiguredError("The server's address is not a public one.")
-    return found
+    _must_be_a_name(host)
+    try:
+        found = _getaddrinfo_by(deadline, host, port)
+    except (OSError, ValueError) as error:
+        raise _unresolved(host, error) from None
+    return _allowed(found, public_only=public_only)
+
+
+async def aresolve(host: str, port: int, *, public_only: bool, deadline: Deadline) -> list[Address]:
+    """The same for an event loop, which is never held up."""
+    _must_be_a_name(host)
+    try:
+        found = await _agetaddrinfo_by(deadline, host, port)
+    except (OSError, ValueError) as error:
+        raise _unresolved(host, error) from None
+    return _allowed(found, public_only=public_only)
 
 
 def connect(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
@@ -119,43 +133,60 @@ def connect(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
     raise TemporaryError(f"No connection to the server: {reason}.", code="unreachable")
 
 
+async def aconnect(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
+    """The same for an event loop; the connection does not block."""
+    loop = asyncio.get_running_loop()
+    addresses = addresses[:_MOST_ADDRESSES]
+    reason = "it has no address"
+    for tried, address in enumerate(addresses):
+        connection = None
+        try:
+            connection = socket.socket(address.family, socket.SOCK_STREAM)
+            connection.setblocking(False)
+            async with asyncio.timeout(deadline.remaining() / (len(addresses) - tried)):
+                await loop.sock_connect(connection, address.sockaddr)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            reason = _reason(error)
+            if connection is not None:
+                connection.close()
+        else:
+            return connection
+    raise TemporaryError(f"No connection to the server: {reason}.", code="unreachable")
+
+
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
     return "it refused" if isinstance(error, ConnectionRefusedError) else "there is no way to it"
 
 
-def _look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
+def _must_be_a_name(host: str) -> None:
     if not host.isprintable():
         raise MisconfiguredError("The server's name is not a host name.")
-    try:
-        found = _getaddrinfo_by(deadline, host, port)
-    except TimeoutError:
-        raise TemporaryError(f"The name {host} could not be looked up in time.", code="unreachable") from None
-    except ValueError:  # an empty or too long label, NUL: what the encoding to IDNA refuses
-        raise MisconfiguredError("The server's name is not a host name.") from None
-    except OSError:
-        raise TemporaryError(f"The name {host} is unknown.", code="unreachable") from None
+
+
+def _unresolved(host: str, error: OSError | ValueError) -> TemporaryError | MisconfiguredError:
+    if isinstance(error, TimeoutError):
+        return TemporaryError(f"The name {host} could not be looked up in time.", code="unreachable")
+    if isinstance(error, ValueError):  # an empty or too long label, NUL: what the encoding to IDNA refuses
+        return MisconfiguredError("The server's name is not a host name.")
+    return TemporaryError(f"The name {host} is unknown.", code="unreachable")
+
+
+def _allowed(found: list[Any], *, public_only: bool) -> list[Address]:
     addresses = [Address(family, sockaddr) for family, _, _, _, sockaddr in found if len(sockaddr) in {2, 4}]
+    if public_only and not all(is_public(str(address.sockaddr[0])) for address in addresses):
+        raise MisconfiguredError("The server's address is not a public one.")
     return list(dict.fromkeys(addresses))
 
 
 def _getaddrinfo_by(deadline: Deadline, host: str, port: int) -> list[Any]:
-    """`getaddrinfo` in a thread of its own, since it knows no timeout and may hang for half a minute."""
     answer: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
     running = _MOST_LOOKUPS
-
-    def look_up() -> None:
-        try:
-            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:  # noqa: BLE001  # raised again in the caller's thread
-            answer.put(error)
-        finally:
-            running.release()
-
     if not running.acquire(timeout=deadline.remaining()):
         raise TimeoutError
-    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    _look_up(host, port, running, answer.put)
     try:
         found = answer.get(timeout=deadline.remaining())
     except queue.Empty:
@@ -163,3 +194,45 @@ def _getaddrinfo_by(deadline: Deadline, host: str, port: int) -> list[Any]:
     if isinstance(found, Exception):
         raise found
     return found
+
+
+async def _agetaddrinfo_by(deadline: Deadline, host: str, port: int) -> list[Any]:
+    with suppress(ValueError):
+        ip_address(host)
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)  # asks nobody
+    loop, running = asyncio.get_running_loop(), _MOST_LOOKUPS
+    answer: asyncio.Future[list[Any] | Exception] = loop.create_future()
+
+    def tell(found: list[Any] | Exception) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answer, found)
+
+    while not running.acquire(blocking=False):  # noqa: ASYNC110 - shared with threads, where no asyncio.Event counts
+        await asyncio.sleep(min(_LOOKUP_PAUSE, deadline.remaining()))
+    _look_up(host, port, running, tell)
+    async with asyncio.timeout(deadline.remaining()):
+        found = await answer
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _settle(answer: "asyncio.Future[list[Any] | Exception]", found: list[Any] | Exception) -> None:
+    if not answer.done():  # by its deadline
+        answer.set_result(found)
+
+
+def _look_up(
+    host: str, port: int, running: threading.BoundedSemaphore, tell: Callable[[list[Any] | Exception], None]
+) -> None:
+    """`getaddrinfo` in a thread of its own, since it knows no timeout and may hang for half a minute."""
+
+    def look_up() -> None:
+        try:
+            tell(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001  # raised again in the caller's thread
+            tell(error)
+        finally:
+            running.release()
+
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()

@@ -1,23 +1,22 @@
 """E-mail by SMTP submission (RFC 6409)."""
 
-import ssl
+import os
+import threading
 from datetime import timedelta
-from functools import cached_property
+from queue import SimpleQueue
 
-from channels.base import Channel, Message, Receipt
+from channels.base import Channel, Landed, Message, Receipt
 from channels.email.account import SmtpAccount
-from channels.email.compose import Mail, compose
-from channels.email.pool import Pool
-from channels.email.replies import Phase
-from channels.email.session import Session
-from channels.errors import TemporaryError
+from channels.email.job import Job
+from channels.email.lane import Terms
+from channels.email.office import Office
 
 
 class EmailChannel(Channel[SmtpAccount]):
-    """Sends through the account's server over connections that it keeps for a while.
+    """Sends through the account's server over connections that it keeps for a while, all of them in one thread.
 
     `local_hostname`: how it greets servers (RFC 5321, section 4.1.4); "" for the connection's own address.
-    `most_idle`: connections kept per account; `idle` and `most_messages`: when one is closed.
+    `connections`: the most that one account has open at a time; `idle` and `most_messages`: when one is closed.
     """
 
     name = "email"
@@ -26,12 +25,16 @@ class EmailChannel(Channel[SmtpAccount]):
         self,
         *,
         local_hostname: str = "",
-        most_idle: int = 32,
+        connections: int = 16,
         idle: timedelta = timedelta(seconds=30),
         most_messages: int = 100,
     ) -> None:
-        self._local_hostname = local_hostname
-        self._pool = Pool(most_idle=most_idle, idle=idle, most_messages=most_messages)
+        self.width = self.behind = connections
+        self._terms = Terms(local_hostname, connections, idle, most_messages)
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        self._office: Office | None = None
+        self._inherited: list[Office] = []
 
     def send(self, message: Message, account: SmtpAccount) -> Receipt:
         """Hand the message over; the receipt's `provider_id` is its Message-ID, the same on every try.
@@ -39,38 +42,43 @@ class EmailChannel(Channel[SmtpAccount]):
         Returns only after the server's 250 to the end of the message. UnknownOutcomeError only when the whole message
         has left and no reply came.
         """
-        account.check()
-        mail = compose(message, from_email=account.from_email, user=account.user)
-        if not self._sent_over_kept(mail, account):
-            self._deliver(Session(account, lambda: self._tls, local_hostname=self._local_hostname), mail, account)
-        return Receipt(provider_id=mail.message_id)
+        landing: SimpleQueue[Receipt | Exception] = SimpleQueue()
+        self.start(message, account, landing.put)
+        came = landing.get()
+        if isinstance(came, Exception):
+            raise came
+        return came
+
+    def start(self, message: Message, account: SmtpAccount, landed: Landed) -> None:
+        """Begin to hand the message over and return at once; the end of it, as of `send`, goes to `landed`.
+
+        `landed` is called in the thread in which all messages leave: it must not call `send`.
+        """
+        job = Job(message, account, landed)
+        while not self._open_office().post(job):
+            pass  # closed in between
 
     def close(self) -> None:
-        """Close the kept connections. The channel may be used again afterwards."""
-        self._pool.close()
+        """Finish what is under way and close the connections. The channel may be used again afterwards."""
+        self._forget_after_fork()
+        with self._lock:
+            office, self._office = self._office, None
+        if office is not None:
+            office.close()
 
-    def _sent_over_kept(self, mail: Mail, account: SmtpAccount) -> bool:
-        """Whether a kept connection took it. False: there was none that the server had not given up meanwhile."""
-        session = self._pool.take(account)
-        if session is None:
-            return False
-        try:
-            self._deliver(session, mail, account)
-        except TemporaryError as error:
-            if session.phase is Phase.MAIL and error.code == "unreachable":
-                return False
-            raise
-        return True
+    def _open_office(self) -> Office:
+        self._forget_after_fork()
+        with self._lock:
+            if self._office is None:
+                self._office = Office(self._terms)
+            return self._office
 
-    def _deliver(self, session: Session, mail: Mail, account: SmtpAccount) -> None:
-        try:
-            session.deliver(mail)
-        finally:
-            self._pool.give_back(account, session)
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        """Verifies certificate and name against the system's authorities, or those of SSL_CERT_FILE (RFC 8314)."""
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
+    def _forget_after_fork(self) -> None:
+        """A child process has no thread of ours, and a lock that may be held for ever."""
+        if self._owner == os.getpid():
+            return
+        self._owner, self._lock = os.getpid(), threading.Lock()
+        inherited, self._office = self._office, None
+        if inherited is not None:
+            self._inherited.append(inherited)  # never freed: its end would reach into the parent's event loop
+            inherited.abandon()

@@ -4,13 +4,15 @@ A fixed list of headers, and bodies of 7 bits: any server can take them, with or
 """
 
 import re
+import secrets
 import textwrap
+import time
 from base64 import b64encode, encodebytes
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
-from email.utils import format_datetime
+from email.utils import formatdate
+from functools import lru_cache
 
 from channels.base import Attachment, Message
 from channels.email import addresses
@@ -25,8 +27,12 @@ _PLAIN_HEADER = re.compile(
 _TOKEN = r"[A-Za-z0-9!#$&^_.+\-]+"  # noqa: S105  # RFC 6838, section 4.2
 _CONTENT_TYPE = re.compile(rf'({_TOKEN})/({_TOKEN})(?:\s*;\s*charset="?({_TOKEN})"?)?\s*', re.IGNORECASE)
 _WORD_OCTETS = 39  # with base64, frame and `Subject: ` before it the line stays within 76 (RFC 2047, section 2)
-_TEXT_HEAD = b'Content-Type: text/plain; charset="utf-8"\r\nContent-Transfer-Encoding: %b\r\nMIME-Version: 1.0\r\n\r\n'
+_NOT_IN_ID = re.compile("[^A-Za-z0-9-]")
+_PART = b'Content-Type: text/%b; charset="utf-8"\r\nContent-Transfer-Encoding: %b\r\n'
+_VERSION = b"MIME-Version: 1.0\r\n"
+_ALTERNATIVES = b'Content-Type: multipart/alternative; boundary="%b"\r\n'
 _LINE_END = re.compile(rb"\r\n?|\n")
+_SEVEN_BIT = bytes([*b"\t\n\r", *range(0x20, 0x7F)])
 _LONGEST_LINE = 998  # RFC 5322, section 2.1.1
 _FOLD = "\r\n "
 _LINE = 68  # the same for plain text, which should stay within 78 (RFC 5322, section 2.1.1)
@@ -53,18 +59,35 @@ def compose(message: Message, *, from_email: str, user: str = "") -> Mail:
     InvalidRecipientError, MisconfiguredError: the recipient's or the sender's address is none.
     """
     recipient = addresses.recipient(message.to)
+    from_line, sender = _sender(from_email, user)
+    message_id = f"{_NOT_IN_ID.sub('-', message.reference)}@{sender.domain}"
+    head = (
+        f"{from_line}To: {recipient.spec}\r\nSubject: {_header_text(message.subject)}\r\n"
+        f"Date: {_date(int(time.time()))}\r\nMessage-ID: <{message_id}>\r\n"
+        "Auto-Submitted: auto-generated\r\n"  # RFC 3834: no out-of-office answers, please
+    )
+    return Mail(sender, recipient, message_id, head.encode() + _body(message))
+
+
+def _body(message: Message) -> bytes:
+    if message.attachments:
+        return _LINE_END.sub(b"\r\n", _with_files(message))
+    head, octets = _part(b"plain", message.text)
+    if not message.html:
+        return head + _VERSION + b"\r\n" + octets
+    return _alternatives(head + b"\r\n" + octets, b"\r\n".join(_part(b"html", message.html)))
+
+
+@lru_cache(maxsize=256)
+def _sender(from_email: str, user: str) -> tuple[str, Mailbox]:
+    """The header `From`, whole, and the mailbox: a few senders write nearly all mails."""
     name, sender = addresses.sender(from_email, user)
-    message_id = f"{re.sub('[^A-Za-z0-9-]', '-', message.reference)}@{sender.domain}"
-    head = [
-        f"From: {_with_name(name, sender.spec)}",
-        f"To: {recipient.spec}",
-        f"Subject: {_header_text(message.subject)}",
-        f"Date: {format_datetime(datetime.now(UTC))}",
-        f"Message-ID: <{message_id}>",
-        "Auto-Submitted: auto-generated",  # RFC 3834: no out-of-office answers, please
-    ]
-    body = _parts(message) if message.html or message.attachments else _text_only(message.text)
-    return Mail(sender, recipient, message_id, "\r\n".join([*head, ""]).encode() + _LINE_END.sub(b"\r\n", body))
+    return f"From: {_with_name(name, sender.spec)}\r\n", sender
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second).replace("-0000", "+0000")
 
 
 def _with_name(name: str, spec: str) -> str:
@@ -79,6 +102,8 @@ def _with_name(name: str, spec: str) -> str:
 
 def _header_text(text: str) -> str:
     """Text as a header's value: as it is where that is safe, else in encoded words; a space for control characters."""
+    if len(text) <= _LINE and _PLAIN_HEADER.fullmatch(text):
+        return text
     text = _CONTROLS.sub(" ", text)
     lines = textwrap.wrap(text, _LINE, break_long_words=False, break_on_hyphens=False)
     if _PLAIN_HEADER.fullmatch(text) and all(len(line) <= _LINE for line in lines):
@@ -97,18 +122,33 @@ def _pieces(text: str) -> list[bytes]:
     return pieces
 
 
-def _text_only(text: str) -> bytes:
-    """The common case without the library's help, which would take longer than the rest of the way to the server."""
-    octets = _LINE_END.sub(b"\r\n", text.encode(errors="replace"))
+def _part(subtype: bytes, text: str) -> tuple[bytes, bytes]:
+    """Headers and body of a text, without the library's help, which would take longer than the rest of the way to the
+    server."""
+    octets = text.encode(errors="replace")
+    octets = _LINE_END.sub(b"\r\n", octets) if b"\r" in octets else octets.replace(b"\n", b"\r\n")
     if not octets.endswith(b"\r\n"):
         octets += b"\r\n"
-    encoding = b"7bit"
-    if not text.isascii() or _BINARY.search(text) or max(map(len, octets.split(b"\r\n"))) > _LONGEST_LINE:
-        encoding, octets = b"base64", encodebytes(octets)
-    return _TEXT_HEAD % encoding + octets
+    if octets.translate(None, _SEVEN_BIT) or _has_long_line(octets):
+        return _PART % (subtype, b"base64"), encodebytes(octets).replace(b"\n", b"\r\n")
+    return _PART % (subtype, b"7bit"), octets
 
 
-def _parts(message: Message) -> bytes:
+def _has_long_line(octets: bytes) -> bool:
+    return len(octets) > _LONGEST_LINE and max(map(len, octets.split(b"\r\n"))) > _LONGEST_LINE
+
+
+def _alternatives(plain: bytes, html: bytes) -> bytes:
+    """Both as multipart/alternative (RFC 2046, section 5.1.4): readers take the last form that they know."""
+    boundary = b"=_part"
+    while boundary in plain or boundary in html:
+        boundary = b"=_" + secrets.token_hex(16).encode()
+    frame = b"\r\n--" + boundary
+    parts = frame[2:] + b"\r\n" + plain + frame + b"\r\n" + html + frame + b"--\r\n"
+    return _ALTERNATIVES % boundary + _VERSION + b"\r\n" + parts
+
+
+def _with_files(message: Message) -> bytes:
     body = EmailMessage(policy=_POLICY)
     body.set_content(_encodable(message.text), charset="utf-8", cte=_transfer_encoding(message.text))
     if message.html:

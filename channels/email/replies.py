@@ -7,6 +7,7 @@ whoever names a host must not learn from our errors what runs there.
 
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from channels.errors import InvalidRecipientError, MisconfiguredError, PermanentError, TemporaryError
@@ -80,12 +81,22 @@ _RULES_BY_TEXT: tuple[tuple[str, str, str, str], ...] = (
 
 def parse(lines: list[bytes]) -> Reply:
     """The lines of one reply, without their line ends. ValueError for what is no SMTP reply (RFC 5321, section 4.2)."""
+    return _parse_line(lines[0]) if len(lines) == 1 else _parse(lines)
+
+
+def _parse(lines: list[bytes]) -> Reply:
     matches = [match for line in lines if (match := _LINE.fullmatch(line.decode("utf-8", "replace")))]
     if not lines or len(matches) != len(lines) or len({match[1] for match in matches}) != 1:
         raise ValueError("no SMTP reply")
     texts = tuple(match[2] or "" for match in matches)
     enhanced = next((match[1] or match[2] for match in map(_ENHANCED.match, texts) if match), "")
     return Reply(int(matches[0][1]), enhanced, texts)
+
+
+@lru_cache(maxsize=128)
+def _parse_line(line: bytes) -> Reply:
+    """A busy connection says the same few lines over and over."""
+    return _parse([line])
 
 
 def refusal(phase: Phase, reply: Reply) -> Refusal:

@@ -3,22 +3,21 @@
 Up to the end of the message every failure is a refusal or a TemporaryError, since a server takes no responsibility
 before it has seen the final dot (RFC 5321, sections 4.1.1.4 and 6.1). After it only a reply settles the matter: silence
 or a broken connection is an UnknownOutcomeError. Each transaction has one recipient, so a reply is about one person.
+
+A message takes one round trip where the server allows pipelining and another one follows: the envelope of the next
+rides behind the content of the last (RFC 2920, section 3.1). A content leaves only after its own 354, so that a message
+whose envelope rode on a connection that broke has surely not arrived.
 """
 
 import re
-import socket
-import ssl
-import time
-from collections.abc import Callable, Generator
 from contextlib import suppress
-from datetime import timedelta
 
-from channels import net
-from channels.email import login
-from channels.email.account import SmtpAccount
+from channels.email import opening
 from channels.email.compose import Mail
-from channels.email.replies import Phase, Refusal, Reply, refusal
-from channels.email.wire import NotSmtpError, Wire
+from channels.email.dialogue import GOODBYE, Dialogue
+from channels.email.opening import Tls
+from channels.email.replies import Phase, Refusal, refusal
+from channels.email.wire import NotSmtpError
 from channels.errors import (
     InvalidRecipientError,
     MisconfiguredError,
@@ -28,178 +27,130 @@ from channels.errors import (
 )
 from channels.net import Deadline
 
-_GOODBYE = timedelta(seconds=1)  # for the reply to QUIT, which changes nothing any more
-_NO_EXTENSIONS = frozenset({500, 501, 502, 504})  # a server that does not know EHLO (RFC 5321, section 3.2)
-
-Tls = Callable[[], ssl.SSLContext]
-"""Where the rules for TLS come from: they take a while to load."""
+_ENVELOPE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
-class Session:
-    """A connection that is open, encrypted and logged in as the account wants it.
+class Session(Dialogue):
+    """A connection and its messages, one after the other: `open` once, then `announce` and `hand_over` for each.
 
-    `phase` is the last one that was begun. `is_usable`: the dialogue is in step, another message may follow.
+    `sent` counts those that were taken, `tried` all of them.
     """
 
-    def __init__(self, account: SmtpAccount, tls: Tls, *, local_hostname: str = "") -> None:
-        """Connect (RFC 5321, section 3.1). `local_hostname`: how we call ourselves; "" for our address (4.1.3), which
-        needs no DNS. `tls` is asked only where the account wants encryption. Raises one of `channels.errors`."""
-        self.sent = 0
-        self.is_usable = False
-        self.phase = Phase.BANNER
-        self._account = account
-        self._name = account.host.rstrip(".")  # the name in the certificate (RFC 6125) has no dot at its end
-        self._extensions: dict[str, str] = {}
-        self._wire = Wire(self._connection())
+    sent = tried = 0
+    _announced: Mail | None = None  # its envelope has left
+
+    async def open(self, tls: Tls, local_hostname: str) -> None:
+        """Connect. Raises one of `channels.errors`; then there is nothing to close."""
+        await opening.connect(self)
         try:
-            self._open(tls, local_hostname)
+            await opening.begin(self, tls, local_hostname)
         except BaseException:
-            self._wire.close()
+            self.drop()
             raise
         self.is_usable = True
-        self.used_at = time.monotonic()
 
-    def deliver(self, mail: Mail) -> None:
-        """Hand one message over; returns when the server has taken responsibility for it (RFC 5321, section 6.1)."""
-        self._must_fit(mail)
+    @property
+    def can_pipeline(self) -> bool:
+        """Whether commands may leave before the replies to the last ones came (RFC 2920)."""
+        return "PIPELINING" in self.extensions
+
+    def misfit(self, mail: Mail) -> PermanentError | MisconfiguredError | None:
+        """Why this server cannot take the message at all, by what it offers. None: it may."""
+        if mail.needs_utf8 and "SMTPUTF8" not in self.extensions:
+            if mail.sender.needs_utf8:
+                return MisconfiguredError("The server cannot take letters beyond ASCII in the sender's address.")
+            return InvalidRecipientError("The server cannot take letters beyond ASCII in an address.")
+        limit = self.extensions.get("SIZE", "")
+        if limit.isdecimal() and 0 < int(limit) < len(mail.content):  # RFC 1870: 0 and nothing mean no limit
+            detail = f"The message has {len(mail.content)} octets, the server takes {int(limit)}."
+            return PermanentError(detail, code="message_too_large")
+        return None
+
+    async def announce(self, mail: Mail) -> None:
+        """MAIL, RCPT and DATA, in one go where the server allows it. Returns when it awaits the message.
+
+        Where the envelope rode behind the last message, its replies are awaited only.
+        """
+        if misfit := self.misfit(mail):
+            raise misfit
+        self.tried += 1
         self.is_usable = False
-        self._announce(mail)
-        self._hand_over(mail)
+        if self._announced is not mail and self.can_pipeline:
+            self.phase = Phase.MAIL
+            self.wire.write(self._envelope(mail))
+        if self.can_pipeline:
+            refused = await self._replies(_ENVELOPE)
+        else:
+            refused = await self._one_by_one(mail)
+        if refused is not None:
+            raise refused
+
+    async def hand_over(self, mail: Mail, behind: Mail | None) -> None:
+        """The message and its final dot; returns when the server has taken responsibility for it (RFC 5321, section
+        6.1). The envelope of `behind` leaves with it: the next to `announce`, over this session or another one."""
+        self.phase = Phase.END
+        self._announced = behind
+        content = mail.content
+        if b"\n." in content:
+            content = re.sub(rb"^\.", b"..", content, flags=re.MULTILINE)  # RFC 5321, section 4.5.2
+        if not self.wire.is_quiet:
+            raise await self._last_words()
+        mark = self.wire.write(content + b".\r\n", self._envelope(behind) if behind else b"")
+        if not self.wire.has_left(mark):
+            try:
+                await self.wire.flushed(mark, Deadline(self.account.reply_timeout))
+            except TimeoutError:
+                raise self.silence() from None
+            except OSError:
+                raise await self._last_words() from None
+        await self._verdict()
         self.sent += 1
         self.is_usable = True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Say goodbye where the dialogue is in step, and close. Never raises: what was accepted stays accepted."""
         with suppress(OSError, EOFError, NotSmtpError):
-            if self.is_usable:
-                self.is_usable = False
-                deadline = Deadline(_GOODBYE)
-                self._wire.write(b"QUIT\r\n", deadline)
-                self._wire.read(deadline)
+            if self.is_usable and self.wire.is_quiet:
+                self.wire.write(b"QUIT\r\n")
+                await self.wire.read(Deadline(GOODBYE))
         self.drop()
 
     def drop(self) -> None:
         """Close without a word."""
         self.is_usable = False
-        self._wire.close()
+        self.wire.close()
 
-    def _connection(self) -> socket.socket:
-        account, deadline = self._account, Deadline(self._account.timeout)
-        found = net.resolve(account.host, account.port, public_only=account.public_only, deadline=deadline)
-        return net.connect(found, deadline)
+    def abandon(self) -> None:
+        """In a forked child: close our copy of the socket, unheard."""
+        if hasattr(self, "wire"):
+            self.wire.abandon()
 
-    def _open(self, tls: Tls, local_hostname: str) -> None:
-        if self._account.security == "ssl":
-            self._encrypt(tls)
-        banner = self._read(Phase.BANNER)
-        if banner.code != 220:
-            raise refusal(Phase.BANNER, banner)
-        hello = local_hostname or _literal(self._wire.local_address)
-        self._greet(hello)
-        if self._account.security == "starttls":
-            if "STARTTLS" not in self._extensions:
-                raise MisconfiguredError("The server offers no STARTTLS.", code="tls_failed")
-            reply = self._ask(Phase.STARTTLS, "STARTTLS")
-            if reply.code != 220:
-                raise refusal(Phase.STARTTLS, reply)
-            self._encrypt(tls)
-            self._greet(hello)  # what it said in clear may be forged, and counts no more (RFC 3207, section 4.2)
-        if self._account.user:
-            self._log_in()
-
-    def _encrypt(self, tls: Tls) -> None:
-        self.phase = Phase.STARTTLS
-        context = tls()
-        deadline = Deadline(self._account.timeout)
-        try:
-            self._wire.encrypt(context, self._name, deadline)
-        except TimeoutError:
-            raise self._silence() from None
-        except ssl.SSLCertVerificationError as error:
-            detail = f"The server's certificate is not valid: {error.verify_message.rstrip('.')}."
-            raise MisconfiguredError(detail, code="tls_failed") from None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            raise self._loss() from None
-        except ssl.SSLError:
-            raise MisconfiguredError("The server does not speak TLS as we need it.", code="tls_failed") from None
-        except OSError:
-            raise self._loss() from None
-        except (NotSmtpError, ValueError):  # ValueError: a name that no certificate can hold
-            raise MisconfiguredError("The server broke the rules of STARTTLS.", code="tls_failed") from None
-
-    def _greet(self, hello: str) -> None:
-        self._extensions = {}
-        reply = self._ask(Phase.EHLO, f"EHLO {hello}")
-        if reply.code in _NO_EXTENSIONS:
-            reply = self._ask(Phase.EHLO, f"HELO {hello}")
-        if not reply.is_positive:
-            raise refusal(Phase.EHLO, reply)
-        words = [re.split(r"[ =]", line.strip(), maxsplit=1) for line in reply.lines[1:]]  # "AUTH=" is an old spelling
-        self._extensions = {keyword.upper(): "".join(rest) for keyword, *rest in words}
-
-    def _log_in(self) -> None:
-        account = self._account
-        encrypted = account.security != "none"
-        mechanisms = login.mechanisms(self._extensions.get("AUTH", ""), encrypted=encrypted)
-        if not mechanisms:
-            raise MisconfiguredError("The server offers no login that we know.")
-        for mechanism in mechanisms:
-            reply = self._authenticate(login.exchange(mechanism, account.user, account.password))
-            if reply.is_positive:
-                return
-            if reply.code not in login.TRY_ANOTHER:
-                break
-        raise refusal(Phase.AUTH, reply)
-
-    def _authenticate(self, lines: Generator[str, str, None]) -> Reply:
-        reply = self._ask(Phase.AUTH, next(lines))
-        while reply.code == 334:
-            line = login.CANCEL
-            with suppress(StopIteration):
-                line = lines.send(reply.lines[0])
-            reply = self._ask(Phase.AUTH, line)
-            if line == login.CANCEL:
-                break
-        return reply
-
-    def _must_fit(self, mail: Mail) -> None:
-        if mail.needs_utf8 and "SMTPUTF8" not in self._extensions:
-            if mail.sender.needs_utf8:
-                raise MisconfiguredError("The server cannot take letters beyond ASCII in the sender's address.")
-            raise InvalidRecipientError("The server cannot take letters beyond ASCII in an address.")
-        limit = self._extensions.get("SIZE", "")
-        if limit.isdecimal() and 0 < int(limit) < len(mail.content):  # RFC 1870: 0 and nothing mean no limit
-            detail = f"The message has {len(mail.content)} octets, the server takes {int(limit)}."
-            raise PermanentError(detail, code="message_too_large")
-
-    def _announce(self, mail: Mail) -> None:
-        """MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920). Returns when it awaits the message."""
-        commands = [
-            (Phase.MAIL, self._mail_command(mail)),
-            (Phase.RCPT, f"RCPT TO:<{mail.recipient.spec}>"),
-            (Phase.DATA, "DATA"),
-        ]
-        if "PIPELINING" in self._extensions:
-            refused = self._run(commands)
-        else:
-            refused = next((error for command in commands if (error := self._run([command]))), None)
-        if refused is not None:
-            raise refused
-
-    def _mail_command(self, mail: Mail) -> str:
+    def _commands(self, mail: Mail) -> tuple[str, str, str]:
         command = f"MAIL FROM:<{mail.sender.spec}>"
-        if "SIZE" in self._extensions:
+        if "SIZE" in self.extensions:
             command += f" SIZE={len(mail.content)}"
-        return command + " SMTPUTF8" if mail.needs_utf8 else command
+        if mail.needs_utf8:
+            command += " SMTPUTF8"
+        return command, f"RCPT TO:<{mail.recipient.spec}>", "DATA"
 
-    def _run(self, commands: list[tuple[Phase, str]]) -> Refusal | None:
+    def _envelope(self, mail: Mail) -> bytes:
+        return "{}\r\n{}\r\n{}\r\n".format(*self._commands(mail)).encode()
+
+    async def _one_by_one(self, mail: Mail) -> Refusal | None:
+        for phase, command in zip(_ENVELOPE, self._commands(mail), strict=True):
+            self.phase = phase
+            self.wire.write(f"{command}\r\n".encode())
+            if refused := await self._replies((phase,)):
+                return refused
+        return None
+
+    async def _replies(self, phases: tuple[Phase, ...]) -> Refusal | None:
         """The first refusal of a group of commands, None for none. Leaves the dialogue ready for the next transaction,
         or not usable."""
-        self._write(commands[0][0], "".join(f"{line}\r\n" for _, line in commands).encode())
         refused: Refusal | None = None
-        for phase, _ in commands:
+        for phase in phases:
             try:
-                reply = self._read(phase)
+                reply = await self.read(phase)
             except (TemporaryError, MisconfiguredError):
                 if refused is None:
                     raise
@@ -212,80 +163,39 @@ class Session:
                 if reply.code == 421 or reply.code < 400:
                     return refused  # it hangs up now, or is out of step
         if refused is not None:
-            self._reset()
+            await self._reset()
         return refused
 
-    def _reset(self) -> None:
+    async def _reset(self) -> None:
         """Forget the transaction (RFC 5321, section 4.1.1.5), so that the connection can serve the next one."""
         phase = self.phase
         with suppress(TemporaryError):
-            self.is_usable = self._ask(Phase.MAIL, "RSET").is_positive
+            self.is_usable = (await self.ask(Phase.MAIL, "RSET")).is_positive
         self.phase = phase
 
-    def _hand_over(self, mail: Mail) -> None:
-        """The message and its final dot, and what the server says then."""
-        self.phase = Phase.END
-        content = re.sub(rb"^\.", b"..", mail.content, flags=re.MULTILINE)  # RFC 5321, section 4.5.2
+    async def _verdict(self) -> None:
+        """What the server says to the whole message. Without a word the outcome is unknown."""
         try:
-            self._wire.write(content + b".\r\n", Deadline(self._account.reply_timeout))
-        except TimeoutError:
-            raise self._silence() from None
-        except OSError:
-            raise self._last_words() from None
-        try:
-            reply = self._wire.read(Deadline(self._account.reply_timeout))
+            reply = await self.wire.read(Deadline(self.account.reply_timeout))
         except TimeoutError:
             raise UnknownOutcomeError("The server took the message and never answered.") from None
         except (OSError, EOFError):
             raise UnknownOutcomeError("The connection broke after the message was handed over.") from None
         except NotSmtpError:
             raise UnknownOutcomeError("The server took the message and answered something that is not SMTP.") from None
-        if not reply.is_positive:
-            if reply.code < 400:
-                raise UnknownOutcomeError(f"The server took the message and answered out of turn ({reply.codes}).")
-            self.is_usable = reply.code != 421
-            raise refusal(Phase.END, reply)
+        if reply.is_positive:
+            return
+        if reply.code < 400:
+            raise UnknownOutcomeError(f"The server took the message and answered out of turn ({reply.codes}).")
+        self.is_usable = reply.code != 421
+        raise refusal(Phase.END, reply)
 
-    def _last_words(self) -> Refusal:
+    async def _last_words(self) -> Refusal:
         """Why the server hung up before the message's end, where it said so."""
         with suppress(OSError, EOFError, NotSmtpError):
-            reply = self._wire.read(Deadline(_GOODBYE))
-            if reply.code >= 400:
-                return refusal(Phase.END, reply)
-        return self._loss()
+            reply = await self.wire.read(Deadline(GOODBYE))
+            return refusal(Phase.END, reply) if reply.code >= 400 else self._out_of_turn(reply.codes)
+        return self.loss()
 
-    def _ask(self, phase: Phase, line: str) -> Reply:
-        self._write(phase, f"{line}\r\n".encode())
-        return self._read(phase)
-
-    def _write(self, phase: Phase, data: bytes) -> None:
-        self.phase = phase
-        try:
-            self._wire.write(data, Deadline(self._account.timeout))
-        except TimeoutError:
-            raise self._silence() from None
-        except OSError:
-            raise self._loss() from None
-
-    def _read(self, phase: Phase) -> Reply:
-        self.phase = phase
-        try:
-            return self._wire.read(Deadline(self._account.timeout))
-        except TimeoutError:
-            raise self._silence() from None
-        except (OSError, EOFError):
-            raise self._loss() from None
-        except NotSmtpError:
-            if phase is Phase.BANNER:
-                raise MisconfiguredError("No SMTP server answers there.") from None
-            raise TemporaryError("The server answered something that is not SMTP.", code="provider_error") from None
-
-    def _silence(self) -> TemporaryError:
-        return TemporaryError(f"The server did not answer in time ({self.phase.name}).", code="timeout")
-
-    def _loss(self) -> TemporaryError:
-        return TemporaryError(f"The server closed the connection ({self.phase.name}).", code="unreachable")
-
-
-def _literal(address: str) -> str:
-    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+    def _out_of_turn(self, codes: str) -> TemporaryError:
+        return TemporaryError(f"The server answered out of turn ({codes}).", code="provider_error")

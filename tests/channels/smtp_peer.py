@@ -61,6 +61,7 @@ class Taken:
     recipient: str
     content: bytes
     raw: bytes = field(repr=False)
+    behind: bytes = b""  # what had come with its last octets
 
 
 class _GoneError(Exception):
@@ -72,7 +73,8 @@ class SmtpPeer:
 
     `script`: by step an action, or a list of them for the first, second … time that the step is reached; afterwards,
     and for steps without a script, it behaves. `tls`: with `implicit_tls` from the first byte, else after STARTTLS.
-    `user` and `password`: the only login that is taken; without them AUTH is not offered.
+    Above `most_connections` at a time it says 421. `user` and `password`: the only login that is taken; without them
+    AUTH is not offered.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class SmtpPeer:
         password: str = "",
         mechanisms: str = "PLAIN LOGIN",
         port: int = 0,
+        most_connections: int = 1000,
     ) -> None:
         self._script = {step: _listed(actions) for step, actions in (script or {}).items()}
         assert set(self._script) <= set(STEPS)
@@ -95,6 +98,7 @@ class SmtpPeer:
         self.taken: list[Taken] = []
         self.commands: list[str] = []
         self.connections = 0
+        self.most_connections = most_connections
         self.released = threading.Event()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -148,6 +152,9 @@ class SmtpPeer:
         dialogue = _Dialogue(self, connection, number)
         self._open.add(connection)
         try:
+            if len(self._open) > self.most_connections:
+                connection.sendall(b"421 4.7.0 too many connections\r\n")
+                return
             dialogue.run()
         except (_GoneError, OSError):
             pass
@@ -239,12 +246,15 @@ class _Dialogue:
             self._receive()
             self._act(action)
             raise _GoneError
-        while b"\r\n.\r\n" not in self._buffer:
+        seen = 0
+        while b"\r\n.\r\n" not in self._buffer[seen:]:
+            seen = max(0, len(self._buffer) - 4)
             self._receive()
         end = self._buffer.index(b"\r\n.\r\n") + 2
         raw, self._buffer = self._buffer[:end], self._buffer[end + 3 :]
+        behind = self._buffer
         content = raw.replace(b"\r\n..", b"\r\n.")
-        self._peer.taken.append(Taken(self._number, self._sender, self._recipient, content, raw))
+        self._peer.taken.append(Taken(self._number, self._sender, self._recipient, content, raw, behind))
         self._do("END")
 
     def _ask(self, challenge: str) -> str:

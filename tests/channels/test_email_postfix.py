@@ -1,13 +1,15 @@
 """The same channel against a real Postfix."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 import trustme
 
-from channels.base import Attachment, Message
+from channels.base import Attachment, Message, Receipt
 from channels.email import EmailChannel, SmtpAccount
 from channels.errors import InvalidRecipientError, MisconfiguredError, PermanentError
 from tests.servers.postfix import PostfixServer
@@ -111,3 +113,22 @@ def test_a_message_over_the_servers_size_is_refused(postfix: PostfixServer, chan
     with pytest.raises(PermanentError) as raised:
         channel.send(replace(HELLO, text="too much\n" * 200_000), account(postfix))
     assert raised.value.code == "message_too_large"
+
+
+@pytest.mark.usefixtures("trusted")
+def test_many_messages_share_two_connections_and_a_refusal_concerns_one(postfix: PostfixServer) -> None:
+    before, already = postfix.connections(), len(postfix.received(count=0))
+    landing: SimpleQueue[tuple[int, Receipt | Exception]] = SimpleQueue()
+    with closing(EmailChannel(connections=2)) as channel:
+        for number in range(60):
+            to = "nobody@example.com" if number % 10 == 3 else "user@example.com"
+            message = replace(HELLO, to=to, reference=f"many-{number}")
+            channel.start(message, account(postfix), lambda came, number=number: landing.put((number, came)))  # type: ignore[misc]
+        landed = dict(landing.get(timeout=30) for _ in range(60))
+    refused = {number for number, came in landed.items() if isinstance(came, InvalidRecipientError)}
+    assert refused == set(range(3, 60, 10))
+    assert all(isinstance(came, Receipt) for number, came in landed.items() if number not in refused)
+    arrived = [str(mail["Message-ID"]) for mail in postfix.received(count=already + 54)]
+    wanted = {f"<many-{number}@example.com>" for number in range(60) if number not in refused}
+    assert sorted(found for found in arrived if "many" in found) == sorted(wanted)
+    assert postfix.connections() - before == 2

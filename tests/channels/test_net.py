@@ -1,5 +1,6 @@
 """Where we may connect, and that we connect to nothing else."""
 
+import asyncio
 import socket
 import sys
 import threading
@@ -185,3 +186,77 @@ def test_a_deadline_that_passed_says_so() -> None:
     assert 0 < soon(5).remaining() <= 5
     with pytest.raises(TimeoutError):
         soon(-1).remaining()
+
+
+# The same from an event loop
+
+
+def test_a_loop_gets_the_same_addresses_and_the_same_refusals(resolver: Resolver) -> None:
+    async def looked_up(public_only: bool) -> list[Address]:
+        return await net.aresolve("name.test", 25, public_only=public_only, deadline=soon())
+
+    resolver(["8.8.8.8"])
+    assert asyncio.run(looked_up(True)) == net.resolve("name.test", 25, public_only=True, deadline=soon())
+    resolver(["8.8.8.8", "10.0.0.1"])
+    with pytest.raises(MisconfiguredError) as raised:
+        asyncio.run(looked_up(True))
+    assert "10.0.0.1" not in raised.value.detail
+    assert len(asyncio.run(looked_up(False))) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "127.1", "2130706433", "localhost"])
+def test_a_loop_does_not_go_inside_either(host: str) -> None:
+    with pytest.raises((MisconfiguredError, TemporaryError)):
+        asyncio.run(net.aresolve(host, 25, public_only=True, deadline=soon()))
+
+
+@pytest.mark.parametrize(("host", "error"), [("nowhere.invalid", TemporaryError), ("a..b", MisconfiguredError)])
+def test_a_loop_hears_why_a_name_is_none(host: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        asyncio.run(net.aresolve(host, 25, public_only=False, deadline=soon(10)))
+
+
+def test_hung_lookups_neither_hold_up_a_loop_nor_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(10))
+    monkeypatch.setattr(net, "_MOST_LOOKUPS", threading.BoundedSemaphore(2))
+
+    async def look_up() -> list[Any]:
+        lookups = [net.aresolve("name.test", 25, public_only=False, deadline=soon(0.2)) for _ in range(6)]
+        found: list[Any] = await asyncio.gather(*lookups, return_exceptions=True)
+        return found
+
+    before, started = threading.active_count(), time.monotonic()
+    assert [getattr(error, "code", "") for error in asyncio.run(look_up())] == ["unreachable"] * 6
+    assert time.monotonic() - started < 1
+    assert threading.active_count() <= before + 2
+    released.set()
+
+
+def test_a_loop_tries_the_next_address_and_says_why_none_answered() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = Address(socket.AF_INET, closed.getsockname())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        alive = Address(socket.AF_INET, server.getsockname())
+
+        async def connected() -> socket.socket:
+            return await net.aconnect([dead, alive], soon())
+
+        with asyncio.run(connected()) as connection:
+            assert connection.getpeername() == server.getsockname()
+            assert not connection.getblocking()
+    with pytest.raises(TemporaryError, match="it refused"):
+        asyncio.run(net.aconnect([dead], soon()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full backlog refuses instead of staying silent")
+def test_a_loop_does_not_wait_for_ever_for_a_silent_address() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        crowd = [socket.socket() for _ in range(4)]
+        for one in crowd:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        with pytest.raises(TemporaryError, match="did not answer in time"):
+            asyncio.run(net.aconnect([Address(socket.AF_INET, full.getsockname())], soon(0.2)))
+        for one in crowd:
+            one.close()

@@ -7,19 +7,16 @@ body that is too large is never kept.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
-from a2wsgi import WSGIMiddleware
 from django.conf import settings
 
+from notifier.bridge import Event, Send, ThreadedWSGI
 from notifier.embedded import EmbeddedWork
 from notifier.wsgi import application as django_application
 
-Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
 
 THREADS = 16
 """Requests that Django works on at the same time, each with a database connection of its own."""
@@ -27,7 +24,7 @@ THREADS = 16
 LINGER_SECONDS, LINGER_BYTES = 2.0, 100 * 1024 * 1024
 """How long a pause, and how much, the front bears with while it throws away a body that is too large."""
 
-_django = WSGIMiddleware(django_application, workers=THREADS)  # type: ignore[arg-type]
+_django = ThreadedWSGI(django_application, threads=THREADS)
 _work = EmbeddedWork()
 
 
@@ -73,19 +70,7 @@ async def _http(scope: Event, receive: Receive, send: Send) -> None:
                 await _throw_away(receive)
             await _too_large(send)
             return
-    # The body's length is known now, however it came: WSGI reads a chunked one as empty otherwise.
-    headers = [
-        (name, value) for name, value in scope["headers"] if name not in {b"content-length", b"transfer-encoding"}
-    ]
-    if body or any(name == b"content-length" for name, _ in scope["headers"]):
-        headers.append((b"content-length", str(len(body)).encode()))
-
-    unread: list[Event] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-    async def receive_again() -> Event:
-        return unread.pop() if unread else await receive()
-
-    await _django({**scope, "headers": headers}, receive_again, send)  # type: ignore[arg-type]
+    await _django(scope, bytes(body), send)
 
 
 async def _throw_away(receive: Receive) -> None:

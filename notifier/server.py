@@ -2,17 +2,23 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 from threading import Thread
 
 import uvicorn
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.migrations.executor import MigrationExecutor
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 STOP_SECONDS = 30
 """How long a stop waits for requests under way."""
+
+
+START_SECONDS = 60.0
+"""How long each of several web processes may take until it serves."""
 
 
 def check_migrations() -> None:
@@ -57,13 +63,70 @@ class WebServer(uvicorn.Server):
         self.should_exit = True
 
 
+class WebProcess(Process):
+    """One of several, which ends cleanly, and also when the one that started it is gone."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """Ours."""
+        if self._server is None:
+            self._server = WebServer(self.config)
+        return self._server
+
+    def target(self, sockets: list[socket] | None = None) -> None:
+        """In the child: with our own copy of the parent's end open, its death would never show."""
+        self.parent_conn.close()
+        super().target(sockets)
+
+    def always_pong(self) -> None:
+        """Answer the parent until it is gone."""
+        with suppress(OSError, EOFError):
+            super().always_pong()
+        self.server.should_exit = True
+
+
+class WebServers(Multiprocess):
+    """Several web processes at one port; calls `when_up` once all of them serve. One that dies is replaced."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], when_up: Callable[[], None]) -> None:
+        super().__init__(config, sockets)
+        self._when_up = when_up
+
+    def init_processes(self) -> None:
+        """Start them and wait for all."""
+        self.processes = [WebProcess(self.config, self.sockets) for _ in range(self.processes_num)]
+        for process in self.processes:
+            process.start()
+        if all(process.wait_until_ready(START_SECONDS) for process in self.processes):
+            self._when_up()
+
+
+def serve(host: str, port: int, when_up: Callable[[], None], *, workers: int) -> None:
+    """Serve until SIGTERM or Ctrl+C, with so many processes. CommandError where it has to be one."""
+    if workers == 1:
+        web_server(host, port, when_up).run()
+    elif settings.EMBEDDED:
+        raise CommandError(
+            f"Without a broker the one web process works the ledger too, and cannot be {workers}. "
+            "Set REDIS_URL or CELERY_BROKER_URL, or WEB_CONCURRENCY=1."
+        )
+    else:
+        connections.close_all()
+        config = _config(host, port, workers)
+        WebServers(config, [config.bind_socket()], when_up).run()
+
+
 def web_server(host: str, port: int, when_up: Callable[[], None] | None = None) -> WebServer:
     """The web process, ready to `run()`.
 
     It serves until SIGTERM or Ctrl+C; requests under way are answered then, and the embedded worker brings its messages
     home.
     """
-    config = uvicorn.Config(
+    return WebServer(_config(host, port, workers=1), when_up)
+
+
+def _config(host: str, port: int, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
         "notifier.asgi:application",
         host=host,
         port=port,
@@ -73,8 +136,8 @@ def web_server(host: str, port: int, when_up: Callable[[], None] | None = None) 
         access_log=logging.getLogger().isEnabledFor(logging.DEBUG),
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
+        workers=workers,
     )
-    return WebServer(config, when_up)
 
 
 def refuse_taken_port(host: str, port: int) -> None:

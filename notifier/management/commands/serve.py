@@ -19,6 +19,15 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=settings.HOST, help="default: HOST, else 127.0.0.1")
         parser.add_argument("--port", type=int, default=settings.PORT, help="default: PORT, else 8000")
 
+        parser.add_argument(
+            "--workers",
+            type=int,
+            choices=range(1, 65),
+            metavar="N",
+            default=settings.WEB_CONCURRENCY,
+            help="processes; default: WEB_CONCURRENCY, else 1",
+        )
+
     def handle(self, *_args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
         server.check_migrations()
@@ -29,4 +38,4 @@ class Command(BaseCommand):
             self.stdout.write(f"Notifier listens on http://{host}:{port}/")
             self.stdout.flush()
 
-        server.web_server(host, port, announce).run()
+        server.serve(host, port, announce, workers=options["workers"])

@@ -1,6 +1,7 @@
 """The header `Idempotency-Key` (IETF draft of that name): a repeated request is answered as the first one was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter
@@ -11,7 +12,6 @@ from api.authentication import organization_of
 from api.problems import KeyReused
 from notifier import intake
 from notifier.idempotency import FORM, KeyReusedError
-from notifier.models import Notification
 
 HEADER = OpenApiParameter(
     "Idempotency-Key",
@@ -21,7 +21,7 @@ HEADER = OpenApiParameter(
 )
 
 
-def once(request: Request, store: Callable[[], list[Notification]]) -> tuple[list[Notification], dict[str, str]]:
+def once(request: Request, store: Callable[[], Sequence[Any]]) -> tuple[Sequence[Any], dict[str, str]]:
     """Store under the request's key, if it has one. Returns the notifications and the headers of the answer."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not FORM.fullmatch(key):

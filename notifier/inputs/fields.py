@@ -2,24 +2,38 @@
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import Any, NamedTuple, cast
 from zoneinfo import available_timezones
 
 import phonenumbers
 from django.conf import settings
+from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from email_validator import EmailNotValidError, validate_email
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 MAX_E164 = 16  # "+" and 15 digits
 _UNSAFE = re.compile(r"[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SIGN_BY_SIGN = (ProhibitNullCharactersValidator, ProhibitSurrogateCharactersValidator)
 _CHAT = re.compile(r"-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31}", re.ASCII)
+
+
+class Reader(NamedTuple):
+    """How a form reads one of its fields."""
+
+    field: Any
+    takes: Callable[[Any], bool] | None
+    """Whether a value is fine just as it was given. None: the field always has to look closely."""
+    check: Callable[[Any], Any] | None
+    """The form's own check of this field."""
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -35,13 +49,52 @@ class StrictSerializer(serializers.Serializer[Any]):
         """What the caller gave beside the data. REST framework's `context`, a name that the API gives to a field."""
         return cast("dict[str, Any]", getattr(self.root, "_context", {}))
 
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """As REST framework does, which asks every field what its absence means: 47 us of processor for a body of three
+        of the 23 fields, and 2 so. It is left to refuse what is refused: then each field is asked, in their order.
+        """
+        if type(data) is dict:
+            try:
+                values = self._read(data)
+                if values is not None:
+                    return self.validate(values)
+            except (serializers.ValidationError, serializers.SkipField):
+                pass
+        return super().run_validation(data)
+
+    def _read(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """The fields that are there. None: there is another, or one is missing."""
+        values = {}
+        readers = self._readers
+        for name, value in data.items():
+            if name not in readers:
+                return None
+            field, takes, check = readers[name]
+            if takes is None or not takes(value):
+                value = field.run_validation(value)  # noqa: PLW2901 - as the field understands it
+            values[name] = value if check is None else check(value)
+        return values if self.partial or self._needed <= values.keys() else None
+
+    @cached_property
+    def _readers(self) -> dict[str, Reader]:
+        return {
+            name: Reader(field, getattr(field, "takes", None), getattr(self, f"validate_{name}", None))
+            for name, field in self.fields.items()
+            if not field.read_only
+        }
+
+    @cached_property
+    def _needed(self) -> set[str]:
+        """None of ours has a default, or another source than its name."""
+        return {name for name, reader in self._readers.items() if reader.field.required}
+
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
             raise serializers.ValidationError({"non_field_errors": [self.error_messages["invalid"]]}, code="invalid")
         unknown = {
             str(name): [serializers.ErrorDetail(str(self.error_messages["unknown_field"]), code="unknown_field")]
             for name in data
-            if name not in self.fields or self.fields[name].read_only
+            if name not in self._readers
         }
         if unknown:
             raise serializers.ValidationError(unknown)
@@ -61,6 +114,18 @@ class Text(serializers.CharField):
         self.one_line = one_line
         kwargs.setdefault("trim_whitespace", False)
         super().__init__(**kwargs)
+        # `_UNSAFE` looks for the same; REST framework's own goes through the text sign by sign in Python.
+        self.validators = [one for one in self.validators if not isinstance(one, _SIGN_BY_SIGN)]
+        self._lengths = range(self.min_length or 1, (self.max_length or sys.maxsize) + 1)
+        self._has_more_to_say = type(self).to_internal_value is not Text.to_internal_value
+
+    def takes(self, data: Any) -> bool:
+        """Whether nothing at all is wrong with it. False: it has to be looked at closely."""
+        if type(data) is not str or len(data) not in self._lengths or data.isspace() or self._has_more_to_say:
+            return False
+        if self.one_line:
+            return data.isprintable()  # no control character is, no surrogate, and few others are not
+        return "\0" not in data and (data.isascii() or not _UNSAFE.search(data))
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if isinstance(data, str) and not data.strip() and not self.allow_blank:
@@ -151,6 +216,10 @@ class ChatId(serializers.Field):  # type: ignore[type-arg]
 class Number(serializers.IntegerField):
     """A whole number that came as a number."""
 
+    def takes(self, data: Any) -> bool:
+        """Whether nothing at all is wrong with it."""
+        return type(data) is int and (self.min_value or 0) <= data <= (self.max_value or sys.maxsize)
+
     def to_internal_value(self, data: Any) -> int:
         if type(data) is not int:
             self.fail("invalid")
@@ -183,6 +252,10 @@ class Flag(serializers.BooleanField):
 
 class Choice(serializers.ChoiceField):
     """One of these words."""
+
+    def takes(self, data: Any) -> bool:
+        """Whether nothing at all is wrong with it."""
+        return type(data) is str and data in self.choices
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):

@@ -9,6 +9,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.exceptions import Throttled
 from rest_framework.test import APIClient
 
+from api import authentication
 from api.problems import exception_handler
 from notifier import intake, ledger
 from notifier.models import Organization, Recipient
@@ -141,6 +142,7 @@ def test_the_database_is_out(
     """Without a database there is no organization to ask for either."""
     settings.DEBUG = debug
     monkeypatch.setattr(Organization.objects, "get", failing(error))
+    monkeypatch.setattr(authentication._default, "_kept", None)
     response = quiet_api.generic(method, path, '{"email": "user@example.com"}', "application/json")
     assert_problem(response, 503, None, "unavailable")
     assert int(response.headers["Retry-After"]) > 0

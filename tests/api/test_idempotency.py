@@ -246,15 +246,15 @@ def test_of_many_at_the_same_moment_one_is_stored_and_all_get_its_answer() -> No
 @pytest.mark.parametrize("url", [URL, BULK])
 def test_a_person_erased_in_the_middle_is_not_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     user = Recipient.objects.create(organization=default_organization(), email="user@example.com")
-    plain = NotificationInput.row
+    plain = NotificationInput.read
 
-    def row(self: NotificationInput, body: Any) -> Any:
-        made = plain(self, body)
+    def row(self: NotificationInput, *arguments: Any) -> Any:
+        made = plain(self, *arguments)
         with ThreadPoolExecutor(1) as pool:  # by another request
             pool.submit(in_thread, Recipient.objects.all().delete).result()
         return made
 
-    monkeypatch.setattr(NotificationInput, "row", row)
+    monkeypatch.setattr(NotificationInput, "read", row)
     body = {"user_id": user.pk, "message": "Hello"}
     answer = post(APIClient(), body if url == URL else {"notifications": [body]}, url=url)
     assert_problem(answer, 400, "user_id" if url == URL else "notifications.0.user_id", "does_not_exist")

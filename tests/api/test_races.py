@@ -80,14 +80,14 @@ def test_a_change_neither_brings_back_the_erased_nor_undoes_another(
 def test_a_person_erased_in_the_middle_is_not_there(
     person: Recipient, monkeypatch: pytest.MonkeyPatch, *, bulk: bool
 ) -> None:
-    plain = NotificationInput.row
+    plain = NotificationInput.read
 
-    def row(self: NotificationInput, body: Any) -> Any:
-        made = plain(self, body)
+    def row(self: NotificationInput, *arguments: Any) -> Any:
+        made = plain(self, *arguments)
         Recipient.objects.all().delete()
         return made
 
-    monkeypatch.setattr(NotificationInput, "row", row)
+    monkeypatch.setattr(NotificationInput, "read", row)
     body = {"user_id": person.pk, "message": "Hello"}
     url, whole = ("bulk/", {"notifications": [body]}) if bulk else ("", body)
     response = APIClient().post(f"/api/notifications/{url}", whole)

@@ -1,7 +1,10 @@
 """`notifier.send(...)`: from Python into the ledger, or a refusal with nothing stored."""
 
+import os
+import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from threading import Semaphore
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from notifier.models import Notification, Organization
 from notifier.states import Status
 from tests.conftest import FakeRegistry
 from tests.notifier.rows import person, story
+from tests.servers.base import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -207,6 +211,7 @@ def test_a_bell_that_fails_harms_nothing_and_is_left_alone_for_a_while(
     monkeypatch.setattr("notifier.tasks.deliver.apply_async", broken)
     with django_capture_on_commit_callbacks(execute=True):
         rows = [send(to="ann@example.com", message="Hello") for _ in range(3)]
+    assert bell.rest(5)
     assert Notification.objects.filter(pk__in=[row.pk for row in rows], status=Status.QUEUED).count() == 3
     assert rings == [{"kwargs": {}}]  # no id, no text, no secret; and only once
     monkeypatch.setattr(bell, "_silent_until", 0.0)
@@ -222,5 +227,74 @@ def test_a_transaction_that_is_rolled_back_rings_for_nobody(
     with django_capture_on_commit_callbacks(execute=True) as callbacks, transaction.atomic():
         send(to="ann@example.com", message="Hello")
         transaction.set_rollback(True)
+    assert bell.rest(5)
     assert (callbacks, rings) == ([], [])
     assert not Notification.objects.exists()
+
+
+class SlowBroker:
+    """Each ring begins, and ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+        self.go_on = Semaphore(0)
+
+    def apply_async(self, **_: object) -> None:
+        """In `deliver`'s place."""
+        self.begun += 1
+        assert self.go_on.acquire(timeout=5)
+        self.ended += 1
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowBroker]:
+    """A broker that takes its time."""
+    assert bell.rest(5)
+    slow = SlowBroker()
+    monkeypatch.setattr("notifier.tasks.deliver.apply_async", slow.apply_async)
+    yield slow
+    slow.go_on.release(100)
+    assert bell.rest(5)
+
+
+def ask() -> None:
+    """As after a commit."""
+    with transaction.atomic():
+        bell.ring_after_commit([1])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_asks_during_a_ring_is_given_another_one_together(broker: SlowBroker) -> None:
+    ask()
+    wait_until(lambda: broker.begun == 1, 5, "it rings")
+    for _ in range(50):
+        ask()
+    assert not bell.rest(0.05)
+    broker.go_on.release()
+    wait_until(lambda: broker.begun == 2, 5, "it rings again for those who asked meanwhile")
+    assert not bell.rest(0.05)
+    broker.go_on.release()
+    assert bell.rest(5)
+    assert (broker.begun, broker.ended) == (2, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_hangs_keeps_no_request_waiting(broker: SlowBroker) -> None:
+    began = time.monotonic()
+    rows = [send(to="ann@example.com", message="Hello") for _ in range(20)]
+    assert time.monotonic() - began < 2
+    assert Notification.objects.filter(pk__in=[row.pk for row in rows]).count() == 20
+    assert broker.begun <= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a prefork worker")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_rings_by_itself(broker: SlowBroker) -> None:
+    bell._ringer.ask()
+    wait_until(lambda: broker.begun == 1, 5, "the parent's thread runs")
+    pid = os.fork()
+    if pid == 0:
+        broker.go_on.release(2)
+        bell._ringer.ask()
+        os._exit(0 if bell.rest(3) and broker.begun == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from notifier import delivery, errands, ledger, send, vault
+from notifier import bell, delivery, errands, ledger, send, vault
 from notifier.celery import app
 from notifier.chain import Wait
 from notifier.ledger import Settlement
@@ -117,6 +117,7 @@ def test_the_broker_carries_a_bell_and_nothing_else(monkeypatch: pytest.MonkeyPa
         app.amqp.queues["notifier"](channel).declare()
         channel.queue_purge("notifier")
         send_with_password(message="a text for Ann")
+        assert bell.rest(10)
         rung = channel.basic_get("notifier", no_ack=True)
         assert rung is not None
         assert channel.basic_get("notifier", no_ack=True) is None

@@ -72,7 +72,7 @@ class Channel(ABC, Generic[AccountT]):
     """Messages that one account takes at once in one process; more of them wait with the caller."""
 
     behind: int = 0
-    """How many more it can take while the provider answers, to follow the others without a pause."""
+    """How many more it can take while the provider answers, to follow the others without a pause: at most."""
 
     @abstractmethod
     def send(self, message: Message, account: AccountT) -> Receipt:

@@ -9,6 +9,7 @@ from kombu import Queue
 from notifier.work import LedgerLoop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifier.settings")
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every view; the web process makes them. 8 MiB a worker
 
 app = Celery("notifier")
 app.config_from_object("django.conf:settings", namespace="CELERY")

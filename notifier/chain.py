@@ -151,6 +151,8 @@ def failure_code(tries: Sequence[Try]) -> str:
 
 def _in_this_round(steps: Sequence[Step], tries: Sequence[Try], now: datetime, policy: Policy) -> Move | None:
     """The move of the first step that still has one in this round. None: the round is over."""
+    if steps and not tries:
+        return Send(0)
     if policy.on_unknown is OnUnknown.STOP and any(attempt.outcome is Outcome.UNKNOWN for attempt in tries):
         return Finish(Status.FAILED, "outcome_unknown")
     if any(attempt.arrived and steps[attempt.step].until is Bar.DELIVERED for attempt in tries):

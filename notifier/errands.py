@@ -3,13 +3,15 @@
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from channels.base import Account, Message
+from channels.base import Account, Message, Receipt
 from channels.errors import MisconfiguredError, PermanentError, TemporaryError, UnknownOutcomeError
 from channels.registry import ChannelRegistry
 from notifier import ledger, walk
@@ -54,6 +56,10 @@ class Errand:
         self.unwritten.append(attempt)
         self.tries.append(walk.as_try(attempt))
 
+    def has_expired(self) -> bool:
+        """Whether its time ran out while it stood in line."""
+        return self.claim.now() >= self.row.expires_at
+
     def settlement(self, move: Wait | AwaitReceipt | Finish | None) -> ledger.Settlement:
         """What there is to write now."""
         attempts, self.unwritten = self.unwritten, []
@@ -62,7 +68,7 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A message ready to leave. `circuit`: the key of the account's circuit."""
+    """A message ready to leave. `circuit`: the key of the account's circuit; `width`, `behind`: as the channel says."""
 
     errand: Errand
     step: int
@@ -70,6 +76,8 @@ class Handover:
     message: Message
     account: Account
     circuit: str
+    width: int
+    behind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class Answer:
 
 def errand_of(row: Notification, claim: ledger.Claim) -> Errand:
     """The errand of a row that was just claimed, with its attempts."""
-    return Errand(row, claim, [walk.as_try(attempt) for attempt in row.attempts.all()])
+    return Errand(row, claim, [walk.as_try(attempt) for attempt in claim.attempts.get(row.pk, ())])
 
 
 def advance(errand: Errand, breaker: Breaker) -> Handover | Wait | AwaitReceipt | Finish:
@@ -150,7 +158,9 @@ def _prepared(errand: Errand, step: int, breaker: Breaker) -> Handover | Attempt
         circuit = key_of(channel, way.account)
         if not breaker.allows(circuit):
             return _attempt(errand, step, Outcome.SKIPPED, "circuit_open", CIRCUIT_OPEN, temporary=True)
-        return Handover(errand, step, channel, message_for(channel, row, way.address), way.account, circuit)
+        message = message_for(channel, row, way.address, errand.claim.files.get(row.pk, ()))
+        carrier = channels()[channel]  # here, since a class that cannot be loaded is this message's trouble alone
+        return Handover(errand, step, channel, message, way.account, circuit, carrier.width, carrier.behind)
     except NO_DATABASE:
         raise
     except Exception:
@@ -188,24 +198,48 @@ def way_of(row: Notification, channel: str) -> Way | NoWay:
     return NoWay("not_configured", "No account is configured for this channel.")
 
 
-def hand_over(handover: Handover) -> Answer:
-    """Hand one message over, in a thread of the pool. Never raises: every end is an attempt."""
+def hand_over(handover: Handover, landed: Callable[[Answer], None]) -> None:
+    """Begin to hand one message over and return at once. Never raises: every end is an attempt, told to `landed` once,
+    whatever the channel does."""
     started_at, started = handover.errand.claim.now(), time.monotonic()
-    attempt = Attempt(
-        step=handover.step, channel=handover.channel, account=handover.account.origin, started_at=started_at
-    )
-    moved_to = ""
+    untold = [landed]
+
+    def take(came: Receipt | Exception) -> None:
+        try:
+            tell = untold.pop()  # one thread gets it
+        except IndexError:
+            extra = {"notification_id": handover.errand.row.pk, "channel": handover.channel}
+            log.error("A channel told more than once what came of a message.", extra=extra)  # noqa: TRY400 - no story
+            return
+        tell(_answer(handover, came, started_at, round((time.monotonic() - started) * 1000)))
+
     try:
-        receipt = channels()[handover.channel].send(handover.message, handover.account)
-        attempt.provider_id, attempt.detail = _storable(receipt.provider_id)[:255], _storable(receipt.detail)
-        attempt.outcome, moved_to = Outcome.ACCEPTED, receipt.new_address
-    except Exception as error:  # noqa: BLE001 - an unforeseen one is recorded and logged, and the others go on
-        _describe_failure(attempt, error, handover)
-    attempt.duration_ms = round((time.monotonic() - started) * 1000)
-    return Answer(attempt, moved_to)
+        channels()[handover.channel].start(handover.message, handover.account, take)
+    except Exception as error:  # noqa: BLE001 - a channel that cannot even begin: recorded and logged, the others go on
+        take(error)
 
 
-def _describe_failure(attempt: Attempt, error: Exception, handover: Handover) -> None:
+def _answer(handover: Handover, came: object, started_at: datetime, duration_ms: int) -> Answer:
+    """What came, as the ledger keeps it. Never raises: nobody would hear of this message again."""
+    attempt = Attempt(
+        step=handover.step,
+        channel=handover.channel,
+        account=handover.account.origin,
+        started_at=started_at,
+        duration_ms=duration_ms,
+    )
+    try:
+        if isinstance(came, Receipt):
+            attempt.provider_id, attempt.detail = _storable(came.provider_id)[:255], _storable(came.detail)
+            attempt.outcome = Outcome.ACCEPTED
+            return Answer(attempt, came.new_address)
+        _describe_failure(attempt, came, handover)
+    except Exception as bug:  # noqa: BLE001 - a receipt or an error of somebody else's, with something odd in it
+        _describe_failure(attempt, bug, handover)
+    return Answer(attempt)
+
+
+def _describe_failure(attempt: Attempt, error: object, handover: Handover) -> None:
     attempt.outcome, attempt.temporary = Outcome.FAILED, False
     match error:
         case UnknownOutcomeError():
@@ -220,7 +254,8 @@ def _describe_failure(attempt: Attempt, error: Exception, handover: Handover) ->
             pass
         case _:
             extra = {"notification_id": handover.errand.row.pk, "channel": handover.channel}
-            log.error("A channel failed in a way that it should not.", exc_info=error, extra=extra)
+            told = error if isinstance(error, Exception) else TypeError(f"It returned {type(error).__name__}.")
+            log.error("A channel failed in a way that it should not.", exc_info=told, extra=extra)
             attempt.outcome, attempt.temporary = Outcome.UNKNOWN, None
             attempt.code = "internal_error"
             attempt.detail = "The channel failed while it handed the message over. The service's log says why."

@@ -6,9 +6,12 @@ its e-mail step is skipped.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 from channels.base import Account
 from channels.email import SmtpAccount
@@ -60,8 +63,7 @@ def account_for(channel: str, notification: Notification) -> Account | None:
     """
     if channel == "email" and notification.own_account:
         return _request_smtp(vault.unseal(notification.credentials)) if notification.credentials else None
-    made = _DEFAULTS.get(channel)
-    return made() if made else Account()
+    return _default(channel)
 
 
 def _request_smtp(secret: dict[str, Any]) -> SmtpAccount | None:
@@ -160,3 +162,15 @@ def _api_url(url: str) -> dict[str, Any]:
 
 
 _DEFAULTS = {"email": _default_smtp, "sms": _default_sms, "telegram": _default_telegram}
+
+
+@cache
+def _default(channel: str) -> Account | None:
+    """The environment's, made once: every message asks for it."""
+    made = _DEFAULTS.get(channel)
+    return made() if made else Account()
+
+
+@receiver(setting_changed)
+def _forget(**_: Any) -> None:
+    _default.cache_clear()

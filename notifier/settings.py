@@ -28,6 +28,7 @@ if not SECRET_KEY:
     raise env.missing("DJANGO_SECRET_KEY", "without DJANGO_DEBUG=1 it is needed", "a-long-random-text")
 HOST = env.text("HOST", default="127.0.0.1")
 PORT = env.whole("PORT", default=8000, least=1, most=65535)
+WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", default=1, least=1, most=64)
 ALLOWED_HOSTS = list(env.words("DJANGO_ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]"))
 PUBLIC_URL = env.url(
     "PUBLIC_URL", ["http", "https"], default=f"http://{HOST}:{PORT}", example="https://notifier.example.com"
@@ -61,12 +62,12 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "api.hosts.HostMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "api.middleware.PagesOnlySessions",
+    "django.middleware.locale.LocaleMiddleware",  # the API's errors too speak the caller's language
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "api.middleware.PagesOnlyCsrf",
+    "api.middleware.PagesOnlyAuthentication",
+    "api.middleware.PagesOnlyMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "notifier.urls"
@@ -103,9 +104,9 @@ if _database["ENGINE"].endswith("sqlite3"):
     }
 else:
     _database["OPTIONS"] = {
-        **_database.get("OPTIONS", {}),
         "connect_timeout": 5,
         "options": "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+        **_database.get("OPTIONS", {}),  # `?options=` in the URL: PgBouncer takes none unless it is told to
     }
     _database["CONN_MAX_AGE"] = 300
     _database["CONN_HEALTH_CHECKS"] = True
@@ -158,8 +159,9 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # --- Delivery --------------------------------------------------------------------------------------------------------
+SMTP_CONNECTIONS = env.whole("SMTP_CONNECTIONS", default=16, least=1, most=1000)
 CHANNELS: dict[str, dict[str, Any]] = {
-    "email": {"CLASS": "channels.email.EmailChannel"},
+    "email": {"CLASS": "channels.email.EmailChannel", "OPTIONS": {"connections": SMTP_CONNECTIONS}},
     "sms": {"CLASS": "channels.sms.SmsChannel"},
     "telegram": {"CLASS": "channels.telegram.TelegramChannel"},
 }
@@ -216,6 +218,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["api.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.renderers.Negotiation",
     "DEFAULT_PAGINATION_CLASS": "api.pagination.NewestFirst",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "api.problems.exception_handler",

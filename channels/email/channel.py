@@ -29,7 +29,7 @@ class EmailChannel(Channel[SmtpAccount]):
         idle: timedelta = timedelta(seconds=30),
         most_messages: int = 100,
     ) -> None:
-        self.width = self.behind = connections
+        self.width, self.behind = connections, 8 * connections
         self._terms = Terms(local_hostname, connections, idle, most_messages)
         self._lock = threading.Lock()
         self._owner = os.getpid()

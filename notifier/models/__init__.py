@@ -3,6 +3,7 @@
 from notifier.models.callback import Callback
 from notifier.models.circuit import Circuit
 from notifier.models.idempotency import IdempotencyKey
+from notifier.models.lookups import Among
 from notifier.models.notification import Attachment, Attempt, Notification
 from notifier.models.organization import DEFAULT_SLUG, Membership, Organization
 from notifier.models.receipt import Receipt
@@ -10,6 +11,7 @@ from notifier.models.recipient import Recipient
 
 __all__ = [
     "DEFAULT_SLUG",
+    "Among",
     "Attachment",
     "Attempt",
     "Callback",

@@ -5,9 +5,10 @@ with what was there before: nothing may change but what the doer had in his hand
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import Any, ClassVar
 
 import pytest
@@ -133,7 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
         body, pk = self.known[key]
         again = body if same else {**body, "message": "Another"}
 
-        def repeat() -> tuple[list[Notification], bool]:
+        def repeat() -> tuple[Sequence[Any], bool]:
             return intake.once(self.owner, key, again, lambda: [intake.accept(self.owner, again, ring=False)])
 
         if same:
@@ -183,12 +184,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.look("settle", waiting)
         claim = ledger.claim(limit=limit)
         taken = {row.pk for row in claim.rows}
-        row: Any  # with the claim's annotation
         for row in claim.rows:
             before = self.rows[row.pk]
             freed_at = before["lease_until"] if before["status"] == Status.SENDING else before["due_at"]
             assert freed_at is not None
-            assert freed_at <= row.database_now, "it was in somebody's hands, or not due"
+            assert claim.claimed_at is not None
+            assert freed_at <= claim.claimed_at, "it was in somebody's hands, or not due"
         self.look("claim", taken)
         assert {pk for pk, row in self.rows.items() if row["claim_token"] == claim.token} == taken
         self.workers[which].ready += [errands.errand_of(row, claim) for row in claim.rows]
@@ -245,7 +246,9 @@ class LedgerMachine(RuleBasedStateMachine):
             fake.answer_next(Receipt(provider_id=self.provider_ids[-1][1]))
         else:
             fake.fail_next(error())
-        answer = errands.hand_over(handover)
+        answers: SimpleQueue[errands.Answer] = SimpleQueue()
+        errands.hand_over(handover, answers.put)
+        answer = answers.get(timeout=30)
         if end in {"temporary", "permanent"}:
             self.out_there[self.copy_of(handover)] -= 1
         handover.errand.record(answer.attempt)

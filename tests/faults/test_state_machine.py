@@ -53,9 +53,9 @@ def settle_without_the_token(claim: ledger.Claim, settlements: Any) -> set[int]:
     return _settle(replace(claim, token=row.claim_token or claim.token), settlements)
 
 
-def claim_what_others_have(*, limit: int, ids: Any = None) -> ledger.Claim:
+def claim_what_others_have(**wanted: Any) -> ledger.Claim:
     Notification.objects.filter(status=Status.SENDING).update(lease_until=Now())
-    return _claim(limit=limit, ids=ids)
+    return _claim(**wanted)
 
 
 def mark_nothing(claim: ledger.Claim, handed_over: Any) -> set[int]:
@@ -79,7 +79,9 @@ def retry_whatever_it_is(row: Notification, credentials: bytes | None) -> bool:
 
 def put_off_beyond_the_end(move: Any) -> dict[str, Any]:
     values = _written(move)
-    return {**values, "due_at": Now() + ledger.LEASE * 10**6} if values.get("status") == Status.QUEUED else values
+    return (
+        {**values, "due_at": timezone.now() + ledger.LEASE * 10**6} if values.get("status") == Status.QUEUED else values
+    )
 
 
 @pytest.mark.parametrize(

@@ -267,11 +267,11 @@ class BlackHole(FakeChannel):
 
 def test_a_black_hole_costs_the_first_few_messages_its_timeout_and_the_others_nothing(fakes: FakeRegistry) -> None:
     fakes["email"] = hole = BlackHole("email")
-    rows = [stored("email", "sms") for _ in range(10 * delivery.WIDTH)]
+    rows = [stored("email", "sms") for _ in range(10 * FakeChannel.width)]
     delivery.deliver_due()
     assert set(Notification.objects.values_list("status", flat=True)) == {Status.SENT}
     assert len(fakes["sms"].sent) == len(rows)
-    assert 3 <= len(hole.sent) <= 2 * delivery.WIDTH  # those that were under way, side by side
+    assert 3 <= len(hole.sent) <= 2 * FakeChannel.width  # those that were under way, side by side
     costs = [attempt.duration_ms for row in rows for attempt in row.attempts.filter(channel="email")]
     assert sum(cost >= 50 for cost in costs) == len(hole.sent)
     assert sum(costs) < (len(hole.sent) + 1) * 1000

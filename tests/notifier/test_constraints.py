@@ -123,4 +123,3 @@ def test_what_is_due_is_found_by_an_index_however_long_the_history(db: None) -> 
         assert "ledger_due" in due.order_by("-priority", "due_at")[:16].explain()
         lapsed = Notification.objects.filter(status="sending", lease_until__lte=Now()).order_by("lease_until")
         assert "ledger_leases" in lapsed[:16].explain()
-        assert "ledger_claims" in Notification.objects.filter(claim_token=uuid4(), status="sending").explain()

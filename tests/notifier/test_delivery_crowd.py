@@ -8,12 +8,13 @@ from threading import Event, Thread
 
 import pytest
 from django.db import connection, connections
+from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
 from channels.base import Account, Message, Receipt
 from channels.errors import TemporaryError
 from channels.fake import FakeChannel
-from notifier import delivery
+from notifier import delivery, dispatcher
 from notifier.models import Notification
 from notifier.states import Status
 from tests.conftest import FakeRegistry
@@ -85,7 +86,7 @@ def test_many_in_one_go_leave_once_each(fakes: FakeRegistry, settings: Settings)
 
 @pytest.mark.django_db
 def test_a_backlog_that_ends_without_leaving_is_worked_off_too(fakes: FakeRegistry) -> None:
-    for _ in range(3 * delivery.WIDTH):
+    for _ in range(3 * FakeChannel.width):
         stored("email", to={"phone": "+12025550123"})
     delivery.deliver_due()
     assert set(Notification.objects.values_list("status", "failure_code")) == {(Status.FAILED, "no_address")}
@@ -93,7 +94,7 @@ def test_a_backlog_that_ends_without_leaving_is_worked_off_too(fakes: FakeRegist
 
 @pytest.mark.django_db
 def test_the_highest_priority_leaves_first(fakes: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "WIDTH", 1)
+    fakes["email"].width = 1
     for priority in (LOW, Notification.Rank.NORMAL, HIGH):
         stored("email", priority=priority, message=priority.label)
     delivery.deliver_due()
@@ -102,26 +103,32 @@ def test_the_highest_priority_leaves_first(fakes: FakeRegistry, monkeypatch: pyt
 
 @threads
 @pytest.mark.django_db(transaction=True)
-def test_high_overtakes_a_backlog_of_low(fakes: FakeRegistry) -> None:
+@pytest.mark.parametrize("rings", [False, True])
+def test_high_overtakes_a_backlog_of_low(fakes: FakeRegistry, rings: bool) -> None:
     fakes["email"] = channel = GatedChannel("email")
-    for _ in range(6 * delivery.WIDTH):
+    for _ in range(12 * channel.width):
         stored("email", priority=LOW, message="slow")
     with meanwhile(delivery.deliver_due):
-        wait_until(lambda: len(channel.begun) == delivery.WIDTH, 10, "the first ones are in flight")
-        stored("email", priority=HIGH, message="urgent")
+        wait_until(lambda: len(channel.begun) == channel.width, 10, "the first ones are in flight")
+        urgent = stored("email", priority=HIGH, message="urgent")
+        if rings:
+            delivery.deliver_due()
+            wait_until(lambda: status_of(urgent) == Status.SENDING, 10, "it is at hand")
         channel.gate.set()
-    assert channel.begun.index("urgent") <= 2 * delivery.WIDTH  # behind those in the worker's hands, at most
-    assert len(channel.begun) == 6 * delivery.WIDTH + 1
+    # Behind those in flight; without a ring also behind those at hand, and what was taken just before.
+    ahead = channel.width if rings else channel.width + 2 * dispatcher.LEAST
+    assert channel.begun.index("urgent") <= ahead
+    assert len(channel.begun) == 12 * channel.width + 1
 
 
 @threads
 @pytest.mark.django_db(transaction=True)
 def test_what_was_answered_is_written_while_others_still_wait_for_theirs(fakes: FakeRegistry) -> None:
     fakes["email"] = channel = GatedChannel("email")
-    for _ in range(delivery.WIDTH - 1):
+    for _ in range(FakeChannel.width - 1):
         stored("email", message="slow")
     quick = [stored("email", message="quick") for _ in range(2)]
-    for _ in range(delivery.WIDTH):
+    for _ in range(FakeChannel.width):
         stored("email", message="slow")
     with meanwhile(delivery.deliver_due):
         try:
@@ -174,3 +181,21 @@ def test_a_message_that_takes_longer_than_a_lease_stays_ours(
             delivery.deliver([row.pk])
         channel.gate.set()
     assert (status_of(row), channel.begun) == (Status.SENT, ["slow"])
+
+
+@threads
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_account_with_a_long_backlog_holds_up_nobody_else(fakes: FakeRegistry) -> None:
+    fakes["email"] = channel = GatedChannel("email")
+    slow = [stored("email", message="slow") for _ in range(20 * channel.width)]
+    others = [stored("sms", message=f"{number}") for number in range(5)]
+    with meanwhile(delivery.deliver_due):
+        try:
+            wait_until(lambda: len(fakes["sms"].sent) == len(others), 10, "the others have left")
+            assert {status_of(row) for row in slow} == {Status.QUEUED, Status.SENDING}
+        finally:
+            channel.gate.set()
+    Notification.objects.filter(status=Status.QUEUED).update(due_at=Now())
+    delivery.deliver_due()
+    assert {status_of(row) for row in slow} == {Status.SENT}
+    assert times_sent(fakes["email"]) == {row.key.hex: 1 for row in slow}

@@ -59,10 +59,10 @@ def test_what_cannot_be_prepared_has_not_left_and_may_be_tried_again(
 ) -> None:
     prepared = rendering.message_for
 
-    def stumble(channel: str, row: Notification, address: str) -> Message:
+    def stumble(channel: str, row: Notification, address: str, files: Any) -> Message:
         if channel == "email" and row.message == "stumble":
             raise ZeroDivisionError("a bug in preparing")
-        return prepared(channel, row, address)
+        return prepared(channel, row, address, files)
 
     monkeypatch.setattr(errands, "message_for", stumble)
     bad, good = stored("email", message="stumble"), stored("email")
@@ -125,7 +125,7 @@ def test_a_database_that_is_away_for_a_moment_costs_nothing(
         return real(*arguments, **named)
 
     monkeypatch.setattr(ledger, statement, unsteady)
-    monkeypatch.setattr("notifier.delivery.time.sleep", pauses.append)
+    monkeypatch.setattr("notifier.dispatcher.time.sleep", pauses.append)
     fakes["telegram"].answer_next(Receipt(new_address="-1009"))
     row = stored("telegram", recipient=person())
     delivery.deliver_due()
@@ -175,11 +175,11 @@ def somebody_idles_in_a_transaction() -> bool:
 def test_a_stop_brings_home_what_is_in_flight_and_gives_back_the_rest(fakes: FakeRegistry) -> None:
     stopping = Event()
     fakes["email"] = WatchedChannel("email", lambda _message: stopping.set())
-    rows = [stored("email", "sms") for _ in range(3 * delivery.WIDTH)]
+    rows = [stored("email", "sms") for _ in range(3 * FakeChannel.width)]
     delivery.deliver_due(stop=stopping.is_set)
 
     sent = {message.reference for message, _ in fakes["email"].sent}
-    assert 0 < len(sent) <= delivery.WIDTH
+    assert 0 < len(sent) <= FakeChannel.width
     for row in rows:
         row.refresh_from_db()
         if row.key.hex in sent:

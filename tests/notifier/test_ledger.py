@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -60,7 +61,7 @@ def test_a_claim_is_bounded_and_has_its_highest_priority_first() -> None:
     stored(priority=LOW), stored(priority=HIGH), stored()
     claim = ledger.claim(limit=2)
     assert [row.priority for row in claim.rows] == [HIGH, NORMAL]
-    assert ledger.claim(limit=0).rows == ()
+    assert not ledger.claim(limit=0).rows
 
 
 def test_a_claim_among_some_takes_no_other() -> None:
@@ -138,7 +139,7 @@ def test_a_worker_that_wakes_up_late_changes_nothing() -> None:
     before = Notification.objects.values().get(pk=row.pk)
 
     assert ledger.mark(late, {0: [row.pk]}) == set()
-    assert not ledger.renew(late).exists()
+    assert not ledger.renew(late, [row.pk])
     assert finish(late, row) == set()
     assert Notification.objects.values().get(pk=row.pk) == before
     assert story(row) == []
@@ -224,7 +225,8 @@ def test_a_settlement_costs_the_same_whatever_its_size(django_assert_num_queries
         rows = [stored() for _ in range(size)]
         claim = ledger.claim(limit=size)
         settlements = [Settlement(row.pk, [attempt(row)], Finish(Status.SENT)) for row in rows]
-        with django_assert_num_queries(5):  # savepoint, lock, attempts, rows, release
+        # One statement; where there are no such: savepoint, lock, attempts, rows, release.
+        with django_assert_num_queries(1 if connection.vendor == "postgresql" else 5):
             ledger.settle(claim, settlements)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from threading import Barrier, Thread
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from notifier import ledger
+from notifier import ledger, receipts
 from notifier.chain import Finish
 from notifier.ledger import Settlement
 from notifier.models import Attempt, Notification
@@ -74,6 +75,54 @@ def test_many_workers_share_many_rows_and_none_twice() -> None:
     found = [pk for share in shares for pk in share]
     assert len(found) == len(set(found))
     assert set(found) | set(taken(1000)) == rows
+
+
+def test_of_dispatchers_that_claim_again_and_again_each_takes_what_no_other_has() -> None:
+    rows = [stored(priority=number % 3) for number in range(THREADS * 6)]
+    ledger.claim(limit=THREADS * 2)
+    Notification.objects.filter(status=Status.SENDING).update(lease_until=Now() - ledger.LEASE)
+
+    def work() -> list[int]:
+        token = uuid4()
+        found: list[int] = []
+        while claimed := ledger.claim(limit=3, token=token, lapsed=len(found) % 2 == 0).rows:
+            found += [row.pk for row in claimed]
+            ledger.mark(ledger.Claim(token), {0: [row.pk for row in claimed]})
+        return found
+
+    shares = together(*[work] * THREADS)
+    found = [pk for share in shares for pk in share]
+    assert len(found) == len(set(found))
+    left = ledger.claim(limit=1000).rows  # whoever looked last did not look for these
+    assert {row.pk for row in left}.isdisjoint(found)
+    assert {row.pk for row in left} | set(found) == {row.pk for row in rows}
+    for share in shares:
+        assert len(set(Notification.objects.filter(pk__in=share).values_list("claim_token"))) == min(len(share), 1)
+
+
+def test_settlements_and_confirmations_at_the_same_time_leave_every_row_settled_and_told_once() -> None:
+    for _ in range(TIMES):
+        rows = [stored() for _ in range(20)]
+        claim = ledger.claim(limit=20)
+        ends = [
+            Settlement(
+                row.pk,
+                [Attempt(
+                    notification_id=row.pk, step=0, round=0, channel="email", outcome="accepted",
+                    started_at=timezone.now(),
+                )],
+                Finish(Status.SENT),
+            )
+            for row in rows
+        ]  # fmt: skip
+        confirm = [partial(receipts.acknowledge, row) for row in rows[::3]]
+        settled, *confirmed = together(partial(ledger.settle, claim, ends), *confirm)
+        assert settled == {row.pk for row in rows}
+        assert all(confirmed)
+        for number, row in enumerate(rows):
+            row.refresh_from_db()
+            assert row.status == (Status.SENT if number % 3 else Status.ACKNOWLEDGED)
+            assert row.attempts.count() == 1
 
 
 def test_a_cancel_and_a_claim_at_the_same_time_have_one_winner() -> None:

@@ -1,14 +1,16 @@
 """`/api/notifications/`: what clients ask for, and what became of it."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.generics import GenericAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,12 +19,14 @@ from api import examples
 from api.authentication import organization_of
 from api.examples import page_of, problems
 from api.idempotency import HEADER, once
-from api.queries import Exact, Query, RowId
+from api.pagination import NewestFirst
+from api.plain import answer, body_of, caller_of, is_plain
+from api.queries import Exact, Query, RowId, ids_between
 from api.views.users import row_id
 from notifier import intake, ledger
 from notifier.inputs import NotificationInput
 from notifier.inputs.fields import Moment
-from notifier.models import Notification
+from notifier.models import Notification, Organization, Recipient
 from notifier.outputs import BulkOutput, NotificationDetail, NotificationOutput, PlanOutput, as_accepted
 from notifier.states import Status
 
@@ -44,14 +48,16 @@ class NotificationViews(GenericAPIView[Notification]):
     def detail(self, pk: int) -> dict[str, Any]:
         """The notification as it is now, with its attempts."""
         row = self.get_queryset().prefetch_related("attempts").get(pk=pk)
-        return dict(NotificationDetail(row).data)
+        return NotificationDetail.shown(row)
 
 
 class ListQuery(Query):
     """The filters of the list."""
 
     status = serializers.ChoiceField(choices=[str(word) for word in Status], required=False)
-    channel = Exact(help_text="With this channel in its chain.")
+    channel = Exact(
+        help_text="With this channel in its chain. A page may then be shorter, or empty, while `next` still leads on."
+    )
     user_id = RowId()
     reference = Exact()
     created_after = Moment(required=False)
@@ -63,8 +69,8 @@ class ListQuery(Query):
             raise serializers.ValidationError(_("There is no such channel."), code="unknown_channel")
         return value
 
-    def applied_to(self, rows: models.QuerySet[Notification]) -> models.QuerySet[Notification]:
-        """The rows that match all that was asked."""
+    def of_organization(self, organization: Organization) -> models.QuerySet[Notification]:
+        """Its rows that match all that was asked but the channel."""
         wanted = self.validated_data
         lookups = {
             "status": "status",
@@ -73,11 +79,21 @@ class ListQuery(Query):
             "created_after": "created_at__gt",
             "created_before": "created_at__lt",
         }
+        rows = ledger.of(organization).select_related("recipient")
         rows = rows.filter(**{lookup: wanted[name] for name, lookup in lookups.items() if name in wanted})
-        if "channel" in wanted:
-            # As text, since SQLite has no containment: json.dumps writes this, and PostgreSQL's jsonb prints the same.
-            rows = rows.filter(steps__icontains=f'"channel": "{wanted["channel"]}"')
-        return rows
+        if "user_id" in wanted:
+            # Decided before the first row is read: another organization's user may have a million of them.
+            rows = rows.filter(models.Exists(Recipient.objects.filter(pk=wanted["user_id"], organization=organization)))
+        return rows.filter(**ids_between(wanted.get("created_after"), wanted.get("created_before")))
+
+    def sieve(self) -> models.Q | None:
+        """The channel: no index knows it, since only one of its own for each channel could be read in order."""
+        if "channel" not in self.validated_data:
+            return None
+        step = {"channel": self.validated_data["channel"]}
+        if connection.vendor == "postgresql":
+            return models.Q(steps__contains=[step])
+        return models.Q(steps__icontains=json.dumps(step)[1:-1])  # as text: SQLite has no containment
 
 
 @extend_schema_view(
@@ -107,10 +123,35 @@ class ListQuery(Query):
 class NotificationsView(NotificationViews):
     """All notifications of the organization."""
 
+    _failure: Exception | None = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """What is plain is stored at once; with all else the long way deals, and with whatever goes wrong."""
+        if request.method == "POST" and is_plain(request):
+            try:
+                caller = caller_of(self, request)
+                if caller is not None:
+                    row = as_accepted(intake.accept(caller.organization, body_of(request)))
+                    shown = NotificationOutput.shown(row)
+                    return answer(self, shown, status.HTTP_202_ACCEPTED, f"/api/notifications/{row.pk}/")
+            except APIException:
+                pass  # refused, so nothing was stored: the long way says why
+            except Exception as error:  # noqa: BLE001 - something may be stored: not to be tried once more
+                self._failure = error
+        return super().dispatch(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Before the view; here REST framework makes an answer of what is raised."""
+        if self._failure is not None:
+            raise self._failure
+        super().initial(request, *args, **kwargs)
+
     def get(self, request: Request) -> Response:
         """A page of notifications, newest first."""
-        page = self.paginate_queryset(ListQuery.of(request).applied_to(self.get_queryset()))
-        return self.get_paginated_response(NotificationOutput(page, many=True).data)
+        query, pages = ListQuery.of(request), NewestFirst()
+        pages.sieve = query.sieve()
+        page = pages.paginate_queryset(query.of_organization(organization_of(request)), request, self)
+        return pages.get_paginated_response(NotificationOutput(page, many=True).data)
 
     def post(self, request: Request) -> Response:
         """Accept a notification: 202, stored for good."""
@@ -120,7 +161,7 @@ class NotificationsView(NotificationViews):
             raise NotFound(_("The notification of this key was deleted."))
         row = as_accepted(rows[0])
         headers = {"Location": f"/api/notifications/{row.pk}/", **told}
-        return Response(NotificationOutput(row).data, status=status.HTTP_202_ACCEPTED, headers=headers)
+        return Response(NotificationOutput.shown(row), status=status.HTTP_202_ACCEPTED, headers=headers)
 
 
 class BulkInput(NotificationInput):
@@ -144,13 +185,13 @@ class BulkView(NotificationViews):
     def post(self, request: Request) -> Response:
         """Accept all of them or none: 202."""
         organization = organization_of(request)
-        rows, told = once(request, lambda: intake.accept_many(organization, bodies(request.data)))
+        rows, told = once(request, lambda: store_bulk(organization, request.data))
         ids = [row.pk for row in rows]
         return Response({"count": len(ids), "ids": ids}, status=status.HTTP_202_ACCEPTED, headers=told)
 
 
-def bodies(data: Any) -> list[Any]:
-    """The single bodies of a bulk. ValidationError where it is neither of the two forms."""
+def store_bulk(organization: Organization, data: Any) -> Sequence[Any]:
+    """Store what a bulk asks for. ValidationError where it is neither of the two forms, too."""
     if not isinstance(data, Mapping):
         raise ValidationError(_("Expected an object."), code="invalid")
     lists = {name: data[name] for name in ("notifications", "user_ids") if name in data}
@@ -166,10 +207,10 @@ def bodies(data: Any) -> list[Any]:
     if name == "user_ids" and "user_id" not in content:
         if len({str(entry) for entry in entries}) != len(entries):
             raise ValidationError({name: [_("A user stands in it twice.")]}, code="repeated")
-        return [{**content, "user_id": user_id} for user_id in entries]
+        return intake.accept_for_each(organization, content, entries)
     if content:
         raise ValidationError({key: [_("There is no such field.")] for key in content}, code="unknown_field")
-    return entries
+    return intake.accept_many(organization, entries)
 
 
 class NotificationView(NotificationViews):

@@ -7,6 +7,7 @@ from uuid import uuid4
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from notifier.chain import Step
@@ -119,14 +120,13 @@ class Notification(models.Model):
                 F("priority").desc(), F("due_at"), name="ledger_due", condition=Q(status__in=["queued", "waiting"])
             ),
             models.Index(fields=["lease_until"], name="ledger_leases", condition=Q(status="sending")),
-            models.Index(fields=["claim_token"], name="ledger_claims", condition=Q(status="sending")),
             models.Index(fields=["finished_at"], name="ledger_purge", condition=Q(finished_at__isnull=False)),
-            # The lists, newest first.
-            models.Index(fields=["organization", "-id"], name="notification_list"),
-            models.Index(fields=["recipient", "-id"], name="notification_of_recipient"),
-            models.Index(fields=["organization", "status", "-id"], name="notification_by_status"),
+            # The lists, newest first: read backwards, since new rows at the end of an index leave its pages full.
+            models.Index(fields=["organization", "id"], name="notification_list"),
+            models.Index(fields=["recipient", "id"], name="notification_of_recipient"),
+            models.Index(fields=["organization", "status", "id"], name="notification_by_status"),
             models.Index(
-                fields=["organization", "reference", "-id"],
+                fields=["organization", "reference", "id"],
                 name="notification_by_reference",
                 condition=~Q(reference=""),
             ),
@@ -135,9 +135,9 @@ class Notification(models.Model):
     def __str__(self) -> str:
         return f"#{self.pk}"
 
-    @property
+    @cached_property
     def chain(self) -> list[Step]:
-        """The steps as `chain.py` reads them."""
+        """The steps as `chain.py` reads them. They never change."""
         return [
             Step(
                 entry["channel"],

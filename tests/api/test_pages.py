@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from api.pagination import NewestFirst
 from notifier.models import Notification, Organization, Recipient
 from tests.api.checks import assert_problem, stored
 
@@ -142,3 +143,48 @@ def test_a_senseless_page_size_gives_the_usual_page(api: APIClient, add: Add, ur
     response = api.get(url, {"page_size": size})
     assert response.status_code == 200
     assert len(response.json()["results"]) in {3, 20, 25}
+
+
+@pytest.fixture
+def mixed(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """30 rows, two of them by SMS too, whose ids are given, newest first. A page looks at 7 rows."""
+    monkeypatch.setattr(NewestFirst, "LOOK", 7)
+    first = stored(organization, channels=["email"])
+    copies = [Notification.objects.get(pk=first.pk) for _ in range(29)]
+    for number, copy in enumerate(copies, 1):
+        copy.pk = None
+        if number % 10 == 0:
+            copy.steps = [{"channel": "email"}, {"channel": "sms"}]
+    Notification.objects.bulk_create(copies)
+    return list(Notification.objects.order_by("-pk").values_list("pk", flat=True))[9::10][:2]
+
+
+def walked(api: APIClient, url: str, way: str, **asked: Any) -> tuple[list[dict[str, Any]], str]:
+    """All pages from there on, and the last one's other link."""
+    pages = [api.get(url, asked).json()]
+    while pages[-1][way]:
+        pages.append(api.get(pages[-1][way]).json())
+        assert len(pages) < 50
+    return pages, pages[-1]["previous" if way == "next" else "next"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 20])
+def test_pages_of_a_rare_channel_lead_through_all_rows_and_back(api: APIClient, mixed: list[int], size: int) -> None:
+    pages, back = walked(api, "/api/notifications/", "next", channel="sms", page_size=size)
+    assert [pk for page in pages for pk in ids(page)] == mixed
+    assert all("channel=sms" in page["next"] for page in pages[:-1])
+    returned, _ = walked(api, back, "previous")
+    others = [pk for page in returned for pk in reversed(ids(page))]
+    assert others == [pk for pk in reversed(mixed) if pk not in ids(pages[-1])]
+
+
+def test_pages_of_a_common_channel_are_full(api: APIClient, mixed: list[int]) -> None:
+    pages, _ = walked(api, "/api/notifications/", "next", channel="email", page_size=5)
+    assert [len(ids(page)) for page in pages[:6]] == [5] * 6
+    assert len({pk for page in pages for pk in ids(page)}) == 30
+
+
+def test_a_channel_and_a_person_are_wanted_together(api: APIClient, mixed: list[int], user: Recipient) -> None:
+    Notification.objects.filter(pk=mixed[1]).update(recipient=user, to=None)
+    pages, _ = walked(api, "/api/notifications/", "next", channel="sms", user_id=user.pk)
+    assert [pk for page in pages for pk in ids(page)] == [mixed[1]]

@@ -1,6 +1,17 @@
 """Every benchmark, in the order in which `all` runs them."""
 
-from benchmarks.figures import bulk, delivery, fallback, growth, intake, latency50, memory, priority, roundtrips
+from benchmarks.figures import (
+    bulk,
+    delivery,
+    fallback,
+    growth,
+    intake,
+    latency50,
+    memory,
+    priority,
+    roundtrips,
+    scaling,
+)
 from benchmarks.run import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -15,5 +26,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         growth.BENCHMARK,
         fallback.BENCHMARK,
         priority.BENCHMARK,
+        scaling.BENCHMARK,
     )
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `demo` and `test` have in common: make `.venv`, install what is pinned, then run the thing.
+"""What `demo`, `test` and `benchmark` have in common: make `.venv`, install what is pinned, then run the thing.
 
 It runs before anything is installed, so it needs nothing but Python itself (`bootstrap.sh`, `bootstrap.bat` find one).
 """
@@ -27,7 +27,7 @@ VENV = ROOT / ".venv"
 WINDOWS = os.name == "nt"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if WINDOWS else "bin/python")
 STAMP = VENV / ".installed"
-PINS = ("requirements.txt", "requirements-dev.txt")
+PINS = ("requirements.txt", "requirements-dev.txt", "benchmarks/requirements.txt")
 OLDEST = (3, 11)
 CHECKS = (
     ("ruff check", ["ruff", "check", "."]),
@@ -176,7 +176,8 @@ def make_venv(with_pip: bool) -> None:
 
 def wanted_stamps(pins: str) -> list[str]:
     """What the stamp says once `pins` are in: they, and the other file where its pins of today are in already."""
-    today = {name: f"{name} {hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}" for name in PINS}
+    files = {name: ROOT / name for name in PINS if (ROOT / name).is_file()}  # an image of the service has not all
+    today = {name: f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in files.items()}
     old = stamps()
     return [line for name, line in today.items() if name == pins or line in old]
 
@@ -293,7 +294,7 @@ def services_stay_down() -> Iterator[None]:
         policy.unlink()
 
 
-# --- The two commands ------------------------------------------------------------------------------------------------
+# --- The commands ----------------------------------------------------------------------------------------------------
 def demo(arguments: list[str]) -> int:
     """Set up, then become `manage.py demo`."""
     ensure_installed("requirements.txt")
@@ -322,6 +323,13 @@ def test(arguments: list[str]) -> int:
     return run([*pytest, "-rfEs"]) or (1 if failed else 0)
 
 
+def benchmark(arguments: list[str]) -> int:
+    """Set up, then become one of the benchmarks; without arguments show what there is."""
+    ensure_installed("requirements-dev.txt")
+    ensure_installed("benchmarks/requirements.txt")
+    return become([VENV_PYTHON, "-m", "benchmarks", *(arguments or ["list"])])
+
+
 def check(name: str, command: list[str]) -> int:
     """One check of the source. The tools are modules of `.venv`, or programs there."""
     say(name)
@@ -340,10 +348,10 @@ def become(command: Sequence[str | Path]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """`demo` or `test`, with the rest of the arguments for it."""
-    commands = {"demo": demo, "test": test}
+    """`demo`, `test` or `benchmark`, with the rest of the arguments for it."""
+    commands = {"demo": demo, "test": test, "benchmark": benchmark}
     if not arguments or arguments[0] not in commands:
-        raise SetupError("Usage: bootstrap.py demo|test [arguments]")
+        raise SetupError("Usage: bootstrap.py demo|test|benchmark [arguments]")
     return commands[arguments[0]](arguments[1:])
 
 

@@ -21,6 +21,7 @@ NAMES = sorted(path.stem for path in SCRIPTS.glob("*.sh"))
 TARGETS = {
     "demo": ("bootstrap", "demo"),
     "test": ("bootstrap", "test"),
+    "benchmark": ("bootstrap", "benchmark"),
     "start_web": ("python", "manage.py serve"),
     "start_worker": ("python", "-m celery -A notifier worker"),
     "start_beat": ("python", "-m celery -A notifier beat"),

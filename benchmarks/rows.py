@@ -12,7 +12,8 @@ TEXT = "Hello,\n\nyour order is on its way and will be with you tomorrow.\nIts n
 """What every message of the benchmarks says: a tag for the sink, otherwise plain and short, on all sides the same.
 No line is so long that a mail library would encode it."""
 
-OPEN = "status IN ('queued', 'sending', 'waiting')"
+OPEN = "(status = 'sending' OR status IN ('queued', 'waiting'))"
+"""As the partial indexes say it: else each look reads the whole history, and its end counts as the delivery's."""
 
 
 def text_sql(tag: str) -> str:

@@ -38,7 +38,7 @@ GATHER = 0.005
 AHEAD = 0.05
 """Seconds of work at hand. What we hold, nobody else can send; with less, connections wait for the database."""
 
-LEAST, MOST = 64, 500
+LEAST, MOST = 64, 256
 """Rows at hand, however slow or fast they leave."""
 
 BEHIND = 0.02
@@ -49,6 +49,9 @@ AT_ONCE = 64
 
 SILENT = COUNTED | {"outcome_unknown", "internal_error"}
 """Codes after which nothing lines up at a connection: the provider did not say a word of the message."""
+
+RETURN = 0.5
+"""Seconds between two times at which what waits for slow accounts is given back."""
 
 LONGEST_TURN = 30.0
 """Seconds for which a notification is given back whose account is busy: it may become faster."""
@@ -71,7 +74,7 @@ class Dispatcher:
         self._breaker = Breaker()
         self._pace = _Pace()
         self._renewed = time.monotonic()
-        self._next_look = self._next_refill = self._next_recovery = float("-inf")
+        self._next_look = self._next_refill = self._next_recovery = self._next_return = float("-inf")
 
     def run(self) -> None:
         """Deliver until nothing is due."""
@@ -93,7 +96,9 @@ class Dispatcher:
         now = time.monotonic()
         at_hand = len(self._ready) + sum(map(len, self._lanes.values()))
         at_most = min(MOST, max(LEAST, self._pace.within(AHEAD)))
-        room = at_most - at_hand
+        # What waits for a slow account must not keep those of others from being claimed.
+        soon = len(self._ready) + sum(lane.soon() for lane in self._lanes.values())
+        room = min(at_most - soon, MOST - at_hand)
         refill = not self._held or (2 * room >= at_most and now >= self._next_refill)
         if not refill and now < self._next_look:
             return False
@@ -151,9 +156,12 @@ class Dispatcher:
         self._give_back()
 
     def _give_back(self) -> None:
-        """What waits for a slow account goes back until about its turn: the room at hand is for the others too."""
-        if self._ids is not None or self._stop():
+        """Where slow accounts fill the room at hand, what waits for them goes back until about its turn."""
+        now = time.monotonic()
+        is_full = MOST - sum(map(len, self._lanes.values())) < LEAST
+        if not is_full or now < self._next_return or self._ids is not None:
             return
+        self._next_return = now + RETURN
         surplus = [one for lane in self._lanes.values() for one in lane.surplus() if self._is_held(one[0].errand)]
         settlements = []
         for handover, seconds in surplus:
@@ -273,14 +281,18 @@ class _Lane:
         self._pace.count(1)
         self.answers = code not in SILENT
 
+    def soon(self) -> int:
+        """How many of those that wait leave in a moment."""
+        return min(len(self), max(LEAST // 2, self._pace.within(AHEAD)))
+
     def surplus(self) -> list[tuple[Handover, float]]:
-        """Take back what is more than leaves soon, each with the seconds until about its turn."""
-        keep = max(LEAST // 2, self._pace.within(2 * AHEAD))
-        if len(self) <= keep or time.monotonic() - self._since < LOOK:
-            return []
+        """Take back what does not leave soon, each with the seconds until about its turn."""
+        if time.monotonic() - self._since < RETURN:
+            return []  # too new to be called slow
+        keep = max(LEAST, self._pace.within(2 * RETURN))
         self._waiting.sort()
         surplus, self._waiting = self._waiting[keep:], self._waiting[:keep]
-        rate = max(1, self._pace.within(1))
+        rate = self._pace.within(1) or self.width / LOOK
         turns = enumerate(surplus, keep)
         return [(handover, min(LONGEST_TURN, turn / rate)) for turn, (*_, handover) in turns]
 

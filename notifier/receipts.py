@@ -111,9 +111,11 @@ def _locked(rows: QuerySet[Notification]) -> QuerySet[Notification]:
     return rows.prefetch_related("attempts").annotate(database_now=Now())
 
 
+# "Not empty" is said for the index's sake, which holds no empty ones: PostgreSQL cannot know that a receipt's never is,
+# and read every attempt for 1,000 receipts of strangers (of 1,000,000 attempts 1.2 s, so 3 ms).
 _meant = Attempt.objects.filter(
     provider_id=OuterRef("provider_id"), channel=OuterRef("channel"), outcome=Outcome.ACCEPTED
-)
+).exclude(provider_id="")
 
 
 def _apply(receipt: Receipt) -> bool:

@@ -54,9 +54,9 @@ def test_a_confirmation_that_comes_while_a_step_fails_keeps_the_next_one_back(
     fakes["email"].fail_next(PermanentError("no"))
     settle = ledger.settle
 
-    def late(claim: Claim, settlements: Any) -> set[int]:
+    def late(claim: Claim, settlements: Any, **how: Any) -> set[int]:
         receipts.acknowledge(row)  # between the provider's answer and what is written of it
-        return settle(claim, settlements)
+        return settle(claim, settlements, **how)
 
     monkeypatch.setattr(ledger, "settle", late)
     assert passed(row).status == Status.ACKNOWLEDGED

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from django.conf import settings
 
+from notifier import collector
 from notifier.bridge import Event, Send, ThreadedWSGI
 from notifier.embedded import EmbeddedWork
 from notifier.wsgi import application as django_application
@@ -43,6 +44,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         event = await receive()
         if event["type"] == "lifespan.startup":
             await asyncio.to_thread(_work.start)
+            collector.spare_what_stays()
             await send({"type": "lifespan.startup.complete"})
         else:
             await asyncio.to_thread(_work.stop)

@@ -12,6 +12,8 @@ from celery import bootsteps
 from celery.signals import worker_init, worker_shutting_down
 from django.db import close_old_connections, connection
 
+from notifier import collector
+
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
@@ -36,6 +38,7 @@ class LedgerLoop(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Begin to look."""
+        collector.spare_what_stays()
         self._end.clear()
         # By name: this module is imported before the models are ready, and so before the tasks.
         self._threads = [

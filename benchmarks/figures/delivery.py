@@ -90,7 +90,7 @@ BENCHMARK = Benchmark(
     measure,
     (
         Option("delays", (0, 5), (0, 5), "milliseconds that the server takes for each message"),
-        Option("messages", (30_000, 20_000), (2_000, 2_000), "for each of the delays"),
+        Option("messages", (80_000, 30_000), (2_000, 2_000), "for each of the delays"),
         Option("connections", (100, 20), (100, 20), "ours, in all processes together, for each of the delays"),
         Option("peer-connections", (20, 20), (20, 20), "django-post_office's, its best without a delay"),
         Option("processes", 2, 2, "on both sides"),

@@ -41,6 +41,10 @@ AHEAD = 0.05
 LEAST, MOST = 64, 256
 """Rows at hand, however slow or fast they leave."""
 
+IN_FLIGHT = 256
+"""Messages on their way over all accounts, above which no more are claimed: each may hold a connection of its own. A
+single account may have more."""
+
 BEHIND = 0.02
 """Seconds of work that lines up at the connections: about as long as it takes to settle some and to mark the next."""
 
@@ -94,6 +98,8 @@ class Dispatcher:
     def _claim_more(self) -> bool:
         """Keep as much at hand as leaves in a moment; and what is more urgent than all of that, soon. False: none."""
         now = time.monotonic()
+        if self._flying() >= max([IN_FLIGHT, *(lane.width + lane.behind for lane in self._lanes.values())]):
+            return False
         at_hand = len(self._ready) + sum(map(len, self._lanes.values()))
         at_most = min(MOST, max(LEAST, self._pace.within(AHEAD)))
         # What waits for a slow account must not keep those of others from being claimed.
@@ -121,6 +127,9 @@ class Dispatcher:
             self._held[row.pk] = errand_of(row, claim)
         self._ready.extend(self._held[row.pk] for row in claim.rows)
         return bool(claim.rows)
+
+    def _flying(self) -> int:
+        return sum(lane.flying for lane in self._lanes.values())
 
     def _lowest_at_hand(self) -> int:
         waiting = [rank for lane in self._lanes.values() for rank in lane.waiting_ranks()]
@@ -212,8 +221,7 @@ class Dispatcher:
 
     def _land(self, *, hurry: bool) -> None:
         """Wait for answers; what comes close together is dealt with together. `hurry`: take what is there."""
-        flying = sum(lane.flying for lane in self._lanes.values())
-        enough, patience = (1, 0.0) if hurry else (max(1, flying // 2), 0.0 if self._ready else LOOK)
+        enough, patience = (1, 0.0) if hurry else (max(1, self._flying() // 2), 0.0 if self._ready else LOOK)
         landed, woken = self._landings.take(enough=enough, patience=patience)
         if woken:
             self._next_look = self._next_refill = float("-inf")

@@ -182,6 +182,24 @@ class TestLanes:
             in_hand = Notification.objects.filter(status=Status.SENDING).count()
             assert in_hand <= dispatcher.MOST + channel.width
 
+    def test_many_accounts_together_have_only_so_many_in_flight(
+        self, fakes: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher, "IN_FLIGHT", 8)
+        monkeypatch.setattr(dispatcher, "LEAST", 4)
+        monkeypatch.setattr(dispatcher, "MOST", 4)
+        fakes["email"] = channel = HeldChannel(width=2)
+        for number in range(40):
+            own_account(f"user-{number}", message=str(number))
+        most = 0
+        with working(channel):
+            for landed in range(32):
+                channel.wait_for(landed + 8)
+                most = max(most, len(channel.begun) - landed)
+                channel.land(channel.begun[landed])
+        assert 8 <= most <= 8 + 4  # what is at hand leaves too
+        assert len(channel.begun) == 40
+
 
 @pytest.mark.django_db
 def test_a_lane_is_recalled_when_its_circuit_opens(fakes: FakeRegistry, settings: Settings) -> None:

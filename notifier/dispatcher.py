@@ -204,11 +204,15 @@ class Dispatcher:
         for handover in leaving:
             if self._is_held(handover.errand) and not handover.errand.has_expired():
                 steps.setdefault(handover.step, []).append(handover.errand.row.pk)
+        # Here and not with the claim: the files of all at hand would fill the memory.
+        attached = [handover.errand.row.pk for handover in leaving if handover.has_files()]
+        files = _surely(lambda: ledger.files_of(attached)) if attached else {}
         ours = _surely(lambda: ledger.mark(self._ours, steps)) if steps else set()
         left = []
         for handover in leaving:
             if handover.errand.row.pk in ours and self._is_held(handover.errand):
-                hand_over(handover, partial(self._landings.put, handover))
+                landed = partial(self._landings.put, handover)
+                hand_over(handover, landed, files.get(handover.errand.row.pk, ()))
                 continue
             self._lane(handover).flying -= 1
             if not self._is_held(handover.errand):

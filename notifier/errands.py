@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -17,9 +17,9 @@ from channels.registry import ChannelRegistry
 from notifier import ledger, walk
 from notifier.breaker import Breaker, key_of
 from notifier.chain import LONGEST_PAUSE, AwaitReceipt, Finish, Miss, Send, Try, Wait
-from notifier.models import Attempt, Notification
+from notifier.models import Attachment, Attempt, Notification
 from notifier.provider_accounts import account_for
-from notifier.rendering import message_for
+from notifier.rendering import message_for, with_files
 from notifier.states import CODES, Outcome, Status
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,10 @@ class Handover:
     circuit: str
     width: int
     behind: int
+
+    def has_files(self) -> bool:
+        """Whether files go with it: an e-mail alone carries them."""
+        return self.channel == "email" and self.errand.row.pk in self.errand.claim.with_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ def _prepared(errand: Errand, step: int, breaker: Breaker) -> Handover | Attempt
         circuit = key_of(channel, way.account)
         if not breaker.allows(circuit):
             return _attempt(errand, step, Outcome.SKIPPED, "circuit_open", CIRCUIT_OPEN, temporary=True)
-        message = message_for(channel, row, way.address, errand.claim.files.get(row.pk, ()))
+        message = message_for(channel, row, way.address)
         carrier = channels()[channel]  # here, since a class that cannot be loaded is this message's trouble alone
         return Handover(errand, step, channel, message, way.account, circuit, carrier.width, carrier.behind)
     except NO_DATABASE:
@@ -198,7 +202,7 @@ def way_of(row: Notification, channel: str) -> Way | NoWay:
     return NoWay("not_configured", "No account is configured for this channel.")
 
 
-def hand_over(handover: Handover, landed: Callable[[Answer], None]) -> None:
+def hand_over(handover: Handover, landed: Callable[[Answer], None], files: Sequence[Attachment] = ()) -> None:
     """Begin to hand one message over and return at once. Never raises: every end is an attempt, told to `landed` once,
     whatever the channel does."""
     started_at, started = handover.errand.claim.now(), time.monotonic()
@@ -214,7 +218,7 @@ def hand_over(handover: Handover, landed: Callable[[Answer], None]) -> None:
         tell(_answer(handover, came, started_at, round((time.monotonic() - started) * 1000)))
 
     try:
-        channels()[handover.channel].start(handover.message, handover.account, take)
+        channels()[handover.channel].start(with_files(handover.message, files), handover.account, take)
     except Exception as error:  # noqa: BLE001 - a channel that cannot even begin: recorded and logged, the others go on
         take(error)
 

@@ -7,7 +7,7 @@ while a provider answers.
 
 import operator
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -33,13 +33,14 @@ LEASE = timedelta(seconds=30)
 class Claim:
     """Rows that are ours until the lease ends, and the database's time when they became ours.
 
-    `attempts` and `files` by the rows' ids; a row without any stands in neither.
+    `attempts` by the rows' ids, without those that have none. `with_files`: the ids of those that have files; these
+    may be large, and are loaded when their messages leave (`files_of`).
     """
 
     token: UUID
     rows: Sequence[Notification] = ()
     attempts: Mapping[int, Sequence[Attempt]] = field(default_factory=dict)
-    files: Mapping[int, Sequence[Attachment]] = field(default_factory=dict)
+    with_files: Collection[int] = frozenset()
     claimed_at: datetime | None = None
     _monotonic: float = field(default_factory=time.monotonic)
 
@@ -96,11 +97,17 @@ def claim(
         taken.sort(key=lambda one: (-one.row.priority, one.row.pk))
         # A late owner may have written attempts between the statement's snapshot and the row's lock.
         tried = _of(Attempt, [one.row.pk for one in taken if one.was_tried or lapsed])
-        files = _of(Attachment, [one.row.pk for one in taken if one.has_files])
-        return Claim(token, [one.row for one in taken], tried, files, taken[0].now if taken else None)
+        with_files = {one.row.pk for one in taken if one.has_files}
+        return Claim(token, [one.row for one in taken], tried, with_files, taken[0].now if taken else None)
     rows = _claimed(token, limit, ids, lapsed, ranks)
     pks = [row.pk for row in rows]
-    return Claim(token, rows, _of(Attempt, pks), _of(Attachment, pks), rows[0].database_now if rows else None)
+    with_files = set(_children(Attachment, pks).values_list("notification_id", flat=True))
+    return Claim(token, rows, _of(Attempt, pks), with_files, rows[0].database_now if rows else None)
+
+
+def files_of(ids: Sequence[int]) -> dict[int, list[Attachment]]:
+    """The files of these notifications, by their ids."""
+    return _of(Attachment, ids)
 
 
 def _claimed(token: UUID, limit: int, ids: Sequence[int] | None, lapsed: bool, ranks: Sequence[int]) -> list[Any]:

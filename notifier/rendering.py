@@ -1,6 +1,7 @@
 """From a notification to what a channel carries. Text is data: nothing in it is interpreted here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from channels.base import Attachment as File
 from channels.base import Message
@@ -22,18 +23,17 @@ def default_subject(message: str) -> str:
     return (cut.rsplit(" ", 1)[0] if " " in cut[SUBJECT_LENGTH // 2 :] else cut).rstrip() + "…"
 
 
-def message_for(channel: str, notification: Notification, address: str, attached: Sequence[Attachment] = ()) -> Message:
-    """What this channel carries to that address; the attached files go with an e-mail only."""
-    text = notification.message
-    reference = notification.key.hex
+def message_for(channel: str, notification: Notification, address: str) -> Message:
+    """What this channel carries to that address."""
+    text, reference = notification.message, notification.key.hex
     if channel != "email":
         return Message(to=address, text=text, reference=reference)
-    files = tuple(File(file.filename, file.content_type, bytes(file.content)) for file in attached)
-    return Message(
-        to=address,
-        text=text,
-        reference=reference,
-        subject=notification.subject,
-        html=notification.html,
-        attachments=files,
-    )
+    return Message(to=address, text=text, reference=reference, subject=notification.subject, html=notification.html)
+
+
+def with_files(message: Message, files: Sequence[Attachment]) -> Message:
+    """The same with these files."""
+    if not files:
+        return message
+    carried = (File(file.filename, file.content_type, bytes(file.content)) for file in files)
+    return replace(message, attachments=tuple(carried))

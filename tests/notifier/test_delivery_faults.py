@@ -59,10 +59,10 @@ def test_what_cannot_be_prepared_has_not_left_and_may_be_tried_again(
 ) -> None:
     prepared = rendering.message_for
 
-    def stumble(channel: str, row: Notification, address: str, files: Any) -> Message:
+    def stumble(channel: str, row: Notification, address: str) -> Message:
         if channel == "email" and row.message == "stumble":
             raise ZeroDivisionError("a bug in preparing")
-        return prepared(channel, row, address, files)
+        return prepared(channel, row, address)
 
     monkeypatch.setattr(errands, "message_for", stumble)
     bad, good = stored("email", message="stumble"), stored("email")

@@ -38,7 +38,9 @@ def test_a_claim_brings_the_person_the_attempts_in_their_order_and_the_files() -
         assert {pk: [one.code for one in found] for pk, found in claim.attempts.items()} == {
             rows[0].pk: ["code 0", "code 1", "code 2"]
         }
-        assert {pk: [(one.filename, bytes(one.content)) for one in found] for pk, found in claim.files.items()} == {
+        assert set(claim.with_files) == {rows[1].pk}
+        files = ledger.files_of([row.pk for row in rows])
+        assert {pk: [(one.filename, bytes(one.content)) for one in found] for pk, found in files.items()} == {
             rows[1].pk: [("b.txt", b"b\x00"), ("a.txt", b"a")]
         }
         ledger.settle(claim, [Settlement(row.pk, [], Wait(claim.now() - SECOND, 1)) for row in rows])

@@ -1,4 +1,4 @@
-"""Who asks: an API key's organization, or with `API_OPEN` the default one."""
+"""Who asks: the organization of an API key, or with `API_OPEN` the default one."""
 
 import time
 from dataclasses import dataclass
@@ -12,22 +12,59 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from notifier.models import DEFAULT_SLUG, Organization
+from notifier import api_keys
+from notifier.api_keys import Scope
+from notifier.limits import OURSELVES, Sender
+from notifier.models import DEFAULT_SLUG, ApiKey, Organization
 
 CHALLENGE = 'Bearer realm="notifier"'
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and for which organization."""
+    """Who asks, for which organization, and what he may do there."""
 
     organization: Organization
+    scopes: frozenset[Scope] = frozenset(Scope)
+    sender: Sender = OURSELVES
     is_authenticated: bool = True
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks."""
+    return cast("Caller", request.user)
 
 
 def organization_of(request: Request) -> Organization:
     """The caller's organization: where every query begins."""
-    return cast("Caller", request.user).organization
+    return caller_of(request).organization
+
+
+class ApiKeys(BaseAuthentication):
+    """`Authorization: Bearer <key>`, or `X-API-Key: <key>`."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
+        shown = _shown(request.META)
+        if shown is None:
+            return None
+        key = api_keys.find(shown)
+        if key is None:
+            raise AuthenticationFailed(_("The API key is not valid."))
+        sender = Sender(counted_as=f"key:{key.pk}", is_test=key.kind == ApiKey.Kind.TEST)
+        return Caller(key.organization, api_keys.scopes_of(key), sender), key
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+def _shown(meta: dict[str, Any]) -> str | None:
+    """The key of this request. "" for what is none: another scheme, or two keys that differ."""
+    header, own = meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY", "")
+    if not header:
+        return own or None
+    scheme, _space, key = header.partition(" ")
+    key = key.strip() if scheme.lower() == "bearer" else ""
+    return key if not own or own == key else ""
 
 
 class _DefaultOrganization:
@@ -61,24 +98,39 @@ post_migrate.connect(_default.forget)  # and after a flush
 
 
 class OpenAccess(BaseAuthentication):
-    """With `API_OPEN`, a request without a key acts for the default organization. Any key is wrong: none is issued."""
+    """With `API_OPEN`, a request without a key acts for the default organization."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
-        if request.META.get("HTTP_AUTHORIZATION") or request.META.get("HTTP_X_API_KEY"):
-            raise AuthenticationFailed(_("The API key is not valid."))
         if not settings.API_OPEN:
             return None
-        return Caller(_default.organization()), None
+        sender = Sender(counted_as="open") if settings.API_THROTTLE_OPEN else OURSELVES
+        return Caller(_default.organization(), sender=sender), None
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
 
 
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The two ways to show a key, as OpenAPI names them."""
+
+    target_class = ApiKeys
+    name = ["ApiKey", "ApiKeyHeader"]
+
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[Any]]]:
+        return [{name: []} for name in self.name]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [{"type": "http", "scheme": "bearer"}, {"type": "apiKey", "in": "header", "name": "X-API-Key"}]
+
+
 class OpenAccessScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The scheme as OpenAPI names it."""
+    """Nothing to show."""
 
     target_class = OpenAccess
-    name = "ApiKey"
+    name: list[str] = []
 
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "An API key, or none where `API_OPEN` is on."}
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[Any]]]:
+        return [{}] if settings.API_OPEN else []
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return []

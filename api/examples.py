@@ -28,8 +28,8 @@ PROBLEMS = {
 
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """The documented errors of a view: these, and those that every view can give."""
-    every = (*statuses, 401, 406, 503)
-    return {(status, CONTENT_TYPE): OpenApiResponse(ProblemOutput, PROBLEMS[status]) for status in every}
+    every = (*statuses, 401, 403, 406, 503)
+    return {(status, CONTENT_TYPE): OpenApiResponse(ProblemOutput, PROBLEMS[status]) for status in dict.fromkeys(every)}
 
 
 def page_of(output: type[BaseSerializer[Any]]) -> dict[tuple[int, str], BaseSerializer[Any]]:

@@ -13,6 +13,8 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from notifier.limits import TooManyError
+
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
@@ -54,6 +56,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
+    elif isinstance(error, TooManyError):
+        error = exceptions.Throttled(error.retry_after)
     elif isinstance(error, (OperationalError, InterfaceError)):
         log.error("The database does not answer.", exc_info=error)
         error = Unavailable()

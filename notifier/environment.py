@@ -6,8 +6,10 @@ none), else the default. An empty value counts as unset. Where `NAME_FILE` is se
 """
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,6 +99,25 @@ def spans(name: str, *, default: str) -> tuple[timedelta, ...]:
     if any(not 0 < number <= 10**9 for number in numbers):
         raise wrong(name, "it must be numbers of seconds with commas between them", default)
     return tuple(timedelta(seconds=number) for number in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so many seconds."""
+
+    count: int
+    seconds: int
+
+
+def rate(name: str, *, default: str) -> Rate | None:
+    """As in `600/min`, by second, minute, hour or day. None for `off`."""
+    value = text(name, default=default)
+    if value.lower() == "off":
+        return None
+    form = re.fullmatch(r"([0-9]{1,9})/(s|sec|second|m|min|minute|h|hour|d|day)", value, re.ASCII)
+    if form is None or not int(form[1]):
+        raise wrong(name, f"{value!r} is neither a rate as in 600/min nor off", "600/min")
+    return Rate(int(form[1]), {"s": 1, "m": 60, "h": 3600, "d": 86400}[form[2][0]])
 
 
 def words(name: str, *, default: str = "", known: Sequence[str] | None = None, example: str = "") -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 
-from notifier import bell, errands, idempotency, insertion, ledger, webhook_secrets
+from notifier import bell, errands, idempotency, insertion, ledger, limits, webhook_secrets
 from notifier.breaker import Breaker, key_of
 from notifier.inputs import NotificationInput, Wanted
 from notifier.insertion import Stored
+from notifier.limits import OURSELVES, Sender
 from notifier.models import DEFAULT_SLUG, Attachment, Notification, Organization, Recipient
 from notifier.outputs import masked_address, shown_step
 
@@ -37,23 +38,26 @@ class InvalidNotificationError(ValueError):
         self.errors = errors
 
 
-def accept(organization: Organization, body: Any, *, ring: bool = True) -> Notification:
+def accept(organization: Organization, body: Any, *, ring: bool = True, sender: Sender = OURSELVES) -> Notification:
     """Store what the body of `POST /api/notifications/` asks for, and ring once it is committed.
 
-    ValidationError for a body that is refused; nothing is stored then. `ring=False`: the caller delivers it by himself.
+    ValidationError for a body that is refused, `limits.TooManyError` for one message too many; nothing is stored then.
+    `ring=False`: the caller delivers it by himself.
     """
-    return _surely(lambda: _accept(organization, body, ring=ring))
+    return _surely(lambda: _accept(organization, body, ring=ring, sender=sender))
 
 
-def _accept(organization: Organization, body: Any, *, ring: bool) -> Notification:
-    wanted = NotificationInput.shared().read(organization, body, timezone.now())
+def _accept(organization: Organization, body: Any, *, ring: bool, sender: Sender) -> Notification:
+    wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
     wanted.values["key"] = uuid4()
     if wanted.user is None or wanted.files or connection.vendor != "postgresql":
         recipient = _user(organization, wanted.user)
         columns = wanted.columns(recipient.channels if recipient else ())
+        limits.admit(organization, sender, [columns])
         stored = _store(organization, [columns], [wanted.files], ring=ring)[0]
     else:
         columns = wanted.columns()
+        limits.admit(organization, sender, [columns])
         stored, recipient = _store_for(organization, wanted, columns, ring=ring)
         columns = wanted.columns(recipient.channels)
     row = insertion.row_of(columns, stored)
@@ -97,30 +101,32 @@ def once(
     return (known, True) if known is not None else idempotency.once(organization, key, body, store)
 
 
-def accept_many(organization: Organization, bodies: Sequence[Any]) -> list[Stored]:
+def accept_many(organization: Organization, bodies: Sequence[Any], *, sender: Sender = OURSELVES) -> list[Stored]:
     """Store all of these or none; returns their ids. ValidationError names the index: `notifications.3.user_id`."""
-    return _surely(lambda: _accept_many(organization, bodies))
+    return _surely(lambda: _accept_many(organization, bodies, sender))
 
 
-def accept_for_each(organization: Organization, content: Mapping[str, Any], users: Sequence[Any]) -> list[Stored]:
+def accept_for_each(
+    organization: Organization, content: Mapping[str, Any], users: Sequence[Any], *, sender: Sender = OURSELVES
+) -> list[Stored]:
     """As `accept_many` of the same content for each of these users, but it is read once: a bulk of 1,000 takes half
     of the processor time. Where anything is wrong with it, each is read, so that the errors are the same."""
     return _surely(
         lambda: (
-            _accept_for_each(organization, content, users)
-            or _accept_many(organization, [{**content, "user_id": user} for user in users])
+            _accept_for_each(organization, content, users, sender)
+            or _accept_many(organization, [{**content, "user_id": user} for user in users], sender)
         )
     )
 
 
-def _accept_many(organization: Organization, bodies: Sequence[Any]) -> list[Stored]:
+def _accept_many(organization: Organization, bodies: Sequence[Any], sender: Sender) -> list[Stored]:
     form, now = NotificationInput.shared(), timezone.now()
     chains = _chains(organization, [body.get("user_id") for body in bodies if isinstance(body, Mapping)])
     rows: list[dict[str, Any]] = []
     files, errors, size = [], {}, 0
     for index, body in enumerate(bodies):
         try:
-            wanted = form.read(organization, body, now)
+            wanted = form.read(organization, body, now, test=sender.is_test)
             if wanted.user is not None and wanted.user not in chains:
                 raise form.no_user()
         except ValidationError as error:
@@ -135,15 +141,17 @@ def _accept_many(organization: Organization, bodies: Sequence[Any]) -> list[Stor
             )
     if errors:
         raise ValidationError({"notifications": errors})
+    limits.admit(organization, sender, rows)
     return _store(organization, rows, files, ring=True)
 
 
 def _accept_for_each(
-    organization: Organization, content: Mapping[str, Any], users: Sequence[Any]
+    organization: Organization, content: Mapping[str, Any], users: Sequence[Any], sender: Sender
 ) -> list[Stored] | None:
     """None: something is wrong, or not the same for each."""
+    form, first = NotificationInput.shared(), {**content, "user_id": users[0]}
     try:
-        wanted = NotificationInput.shared().read(organization, {**content, "user_id": users[0]}, timezone.now())
+        wanted = form.read(organization, first, timezone.now(), test=sender.is_test)
     except ValidationError:
         return None
     chains = _chains(organization, users)
@@ -152,6 +160,7 @@ def _accept_for_each(
     shared = wanted.columns()
     own = {"recipient_id": users, "steps": [wanted.columns(chains[user])["steps"] for user in users]}
     _make_secret(organization, [shared])
+    limits.admit(organization, sender, [{"recipient_id": user} for user in users])
     with _at_once():
         made = insertion.insert_table(shared, own)
         bell.ring_after_commit([stored.pk for stored in made])
@@ -235,9 +244,9 @@ def _named(slug: str) -> Organization:
         raise InvalidNotificationError({"organization": f"There is no organization {slug!r}."}) from None
 
 
-def plan(organization: Organization, body: Any) -> list[dict[str, Any]]:
+def plan(organization: Organization, body: Any, *, sender: Sender = OURSELVES) -> list[dict[str, Any]]:
     """What would become of this body now, step by step; stores nothing. ValidationError for a body that is refused."""
-    wanted = NotificationInput.shared().read(organization, body, timezone.now())
+    wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
     recipient = _user(organization, wanted.user)
     row = Notification(**wanted.columns(recipient.channels if recipient else ()))
     row.organization, row.recipient = organization, recipient

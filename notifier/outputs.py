@@ -253,11 +253,12 @@ class PlanOutput(serializers.Serializer[Any]):
 
 
 class OrganizationOutput(serializers.Serializer[Any]):
-    """The caller's organization. `webhook_secret` signs its status callbacks (Standard Webhooks)."""
+    """The caller's organization. `webhook_secret` signs its status callbacks (Standard Webhooks); only keys with the
+    scope `manage` see it."""
 
     slug = serializers.CharField()
     name = serializers.CharField()
-    webhook_secret = serializers.CharField()
+    webhook_secret = serializers.CharField(required=False)
 
 
 class BulkOutput(serializers.Serializer[Any]):

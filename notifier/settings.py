@@ -212,10 +212,14 @@ CALLBACK_HOSTS = env.words("CALLBACK_HOSTS")
 
 # --- API -------------------------------------------------------------------------------------------------------------
 API_OPEN = env.boolean("API_OPEN", default=DEBUG)
+API_THROTTLE_SEND = env.rate("API_THROTTLE_SEND", default="600/min")
+API_THROTTLE_OPEN = bool(env.text("API_THROTTLE_SEND"))  # who has no key is counted only where somebody wished so
+API_THROTTLE_RECIPIENT = env.whole("API_THROTTLE_RECIPIENT", default=0, least=1)
+API_THROTTLE_DAY = env.whole("API_THROTTLE_DAY", default=0, least=1)
 MAX_BODY_BYTES = 10 * 1024 * 1024
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.OpenAccess"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.ApiKeys", "api.authentication.OpenAccess"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.permissions.MayDoThis"],
     "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["api.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.renderers.Negotiation",

@@ -15,15 +15,16 @@ from rest_framework.generics import GenericAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api import examples
-from api.authentication import organization_of
+from api import examples, plain
+from api.authentication import Caller, caller_of, organization_of
 from api.examples import page_of, problems
 from api.idempotency import HEADER, once
 from api.pagination import NewestFirst
-from api.plain import answer, body_of, caller_of, is_plain
 from api.queries import Exact, Query, RowId, ids_between
+from api.throttles import SendThrottle
 from api.views.users import row_id
 from notifier import intake, ledger
+from notifier.api_keys import Scope
 from notifier.inputs import NotificationInput
 from notifier.inputs.fields import Moment
 from notifier.models import Notification, Organization, Recipient
@@ -35,6 +36,7 @@ class NotificationViews(GenericAPIView[Notification]):
     """What all share: the caller's own notifications."""
 
     serializer_class = NotificationOutput
+    writing_needs = Scope.SEND
     queryset = Notification.objects.none()  # for the schema; every request has its own
 
     def get_queryset(self) -> models.QuerySet[Notification]:
@@ -123,17 +125,18 @@ class ListQuery(Query):
 class NotificationsView(NotificationViews):
     """All notifications of the organization."""
 
+    throttle_classes = [SendThrottle]
     _failure: Exception | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """What is plain is stored at once; with all else the long way deals, and with whatever goes wrong."""
-        if request.method == "POST" and is_plain(request):
+        if request.method == "POST" and plain.is_plain(request):
             try:
-                caller = caller_of(self, request)
+                caller = plain.caller_of(self, request)
                 if caller is not None:
-                    row = as_accepted(intake.accept(caller.organization, body_of(request)))
-                    shown = NotificationOutput.shown(row)
-                    return answer(self, shown, status.HTTP_202_ACCEPTED, f"/api/notifications/{row.pk}/")
+                    row = intake.accept(caller.organization, plain.body_of(request), sender=caller.sender)
+                    shown = NotificationOutput.shown(as_accepted(row))
+                    return plain.answer(self, shown, status.HTTP_202_ACCEPTED, f"/api/notifications/{row.pk}/")
             except APIException:
                 pass  # refused, so nothing was stored: the long way says why
             except Exception as error:  # noqa: BLE001 - something may be stored: not to be tried once more
@@ -155,8 +158,8 @@ class NotificationsView(NotificationViews):
 
     def post(self, request: Request) -> Response:
         """Accept a notification: 202, stored for good."""
-        organization = organization_of(request)
-        rows, told = once(request, lambda: [intake.accept(organization, request.data)])
+        caller = caller_of(request)
+        rows, told = once(request, lambda: [intake.accept(caller.organization, request.data, sender=caller.sender)])
         if not rows:
             raise NotFound(_("The notification of this key was deleted."))
         row = as_accepted(rows[0])
@@ -174,6 +177,8 @@ class BulkInput(NotificationInput):
 class BulkView(NotificationViews):
     """Many at once."""
 
+    throttle_classes = [SendThrottle]
+
     @extend_schema(
         summary="Send many notifications",
         description=f"All or nothing, at most {intake.MOST}; errors name the index, as in `notifications.3.user_id`.",
@@ -184,13 +189,13 @@ class BulkView(NotificationViews):
     )
     def post(self, request: Request) -> Response:
         """Accept all of them or none: 202."""
-        organization = organization_of(request)
-        rows, told = once(request, lambda: store_bulk(organization, request.data))
+        caller = caller_of(request)
+        rows, told = once(request, lambda: store_bulk(caller, request.data))
         ids = [row.pk for row in rows]
         return Response({"count": len(ids), "ids": ids}, status=status.HTTP_202_ACCEPTED, headers=told)
 
 
-def store_bulk(organization: Organization, data: Any) -> Sequence[Any]:
+def store_bulk(caller: Caller, data: Any) -> Sequence[Any]:
     """Store what a bulk asks for. ValidationError where it is neither of the two forms, too."""
     if not isinstance(data, Mapping):
         raise ValidationError(_("Expected an object."), code="invalid")
@@ -207,10 +212,10 @@ def store_bulk(organization: Organization, data: Any) -> Sequence[Any]:
     if name == "user_ids" and "user_id" not in content:
         if len({str(entry) for entry in entries}) != len(entries):
             raise ValidationError({name: [_("A user stands in it twice.")]}, code="repeated")
-        return intake.accept_for_each(organization, content, entries)
+        return intake.accept_for_each(caller.organization, content, entries, sender=caller.sender)
     if content:
         raise ValidationError({key: [_("There is no such field.")] for key in content}, code="unknown_field")
-    return intake.accept_many(organization, entries)
+    return intake.accept_many(caller.organization, entries, sender=caller.sender)
 
 
 class NotificationView(NotificationViews):
@@ -235,4 +240,5 @@ class PlanView(NotificationViews):
     )
     def post(self, request: Request) -> Response:
         """The chain as it would be walked now."""
-        return Response({"steps": intake.plan(organization_of(request), request.data)})
+        caller = caller_of(request)
+        return Response({"steps": intake.plan(caller.organization, request.data, sender=caller.sender)})

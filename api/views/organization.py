@@ -5,9 +5,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.authentication import organization_of
+from api.authentication import caller_of
 from api.examples import problems
 from notifier import webhook_secrets
+from notifier.api_keys import Scope
 from notifier.models import Organization
 from notifier.outputs import OrganizationOutput
 
@@ -17,9 +18,10 @@ class OrganizationView(APIView):
 
     @extend_schema(summary="Your organization", responses={200: OrganizationOutput, **problems()})
     def get(self, request: Request) -> Response:
-        """Name and secret."""
-        organization = organization_of(request)
-        return Response(_shown(organization, webhook_secrets.current(organization)))
+        """Name; with the scope `manage` also the secret."""
+        caller = caller_of(request)
+        secret = webhook_secrets.current(caller.organization) if Scope.MANAGE in caller.scopes else None
+        return Response(_shown(caller.organization, secret))
 
 
 class RotateWebhookSecretView(APIView):
@@ -33,9 +35,10 @@ class RotateWebhookSecretView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Make a new one."""
-        organization = organization_of(request)
+        organization = caller_of(request).organization
         return Response(_shown(organization, webhook_secrets.rotate(organization)))
 
 
-def _shown(organization: Organization, secret: str) -> dict[str, str]:
-    return {"slug": organization.slug, "name": organization.name, "webhook_secret": secret}
+def _shown(organization: Organization, secret: str | None) -> dict[str, str]:
+    shown = {"slug": organization.slug, "name": organization.name}
+    return shown if secret is None else {**shown, "webhook_secret": secret}

@@ -13,6 +13,7 @@ from api.authentication import organization_of
 from api.examples import USER, USER_WITH_ALL, page_of, problems
 from api.queries import Exact, Query
 from notifier import ledger
+from notifier.api_keys import Scope
 from notifier.inputs import RecipientInput
 from notifier.models import Recipient
 from notifier.outputs import UserOutput
@@ -22,6 +23,7 @@ class UserViews(GenericAPIView[Recipient]):
     """What both views share: the caller's own users."""
 
     serializer_class = UserOutput
+    writing_needs = Scope.SEND
     queryset = Recipient.objects.none()  # for the schema; every request has its own
 
     def get_queryset(self) -> models.QuerySet[Recipient]:

@@ -3,10 +3,11 @@
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.authentication import caller_of
 from api.examples import problems
 from api.problems import Conflict
 from api.views.notifications import NotificationViews
@@ -41,6 +42,8 @@ class RetryView(NotificationViews):
     def post(self, request: Request, pk: str) -> Response:
         """Queue a failed one again; else 409."""
         row = self.notification(pk)
+        if caller_of(request).sender.is_test and not row.test:
+            raise PermissionDenied(_("A test key lets nothing leave the service."), code="test_key")
         account = SmtpInput(data=request.data)
         account.is_valid(raise_exception=True)
         if account.validated_data and not row.own_account:

@@ -1,5 +1,6 @@
 """The tables: fields, constraints, indexes. Nothing is sent here."""
 
+from notifier.models.api_key import ApiKey
 from notifier.models.callback import Callback
 from notifier.models.circuit import Circuit
 from notifier.models.idempotency import IdempotencyKey
@@ -12,6 +13,7 @@ from notifier.models.recipient import Recipient
 __all__ = [
     "DEFAULT_SLUG",
     "Among",
+    "ApiKey",
     "Attachment",
     "Attempt",
     "Callback",

@@ -65,6 +65,13 @@ class Notification(models.Model):
     )
     credentials = models.BinaryField(null=True, editable=False)
 
+    test = models.BooleanField(
+        _("test"),
+        default=False,
+        db_default=False,
+        help_text=_("Came with a test key: its providers are simulated, and nothing leaves."),
+    )
+
     status = models.CharField(_("status"), max_length=16, choices=choices(Status), default=Status.QUEUED)
     failure_code = models.CharField(_("failure code"), max_length=32, blank=True)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)

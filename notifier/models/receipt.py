@@ -12,6 +12,7 @@ class Receipt(models.Model):
     kind = models.CharField(max_length=16)
     detail = models.TextField(blank=True)
     received_at = models.DateTimeField(db_default=Now())
+    not_before = models.DateTimeField(db_default=Now(), help_text="A simulated provider takes its time.")
 
     class Meta:
         indexes = [models.Index(fields=["provider_id"], name="receipt_provider_id")]

@@ -248,8 +248,8 @@ def test_a_person_erased_in_the_middle_is_not_there(url: str, monkeypatch: pytes
     user = Recipient.objects.create(organization=default_organization(), email="user@example.com")
     plain = NotificationInput.read
 
-    def row(self: NotificationInput, *arguments: Any) -> Any:
-        made = plain(self, *arguments)
+    def row(self: NotificationInput, *arguments: Any, **options: Any) -> Any:
+        made = plain(self, *arguments, **options)
         with ThreadPoolExecutor(1) as pool:  # by another request
             pool.submit(in_thread, Recipient.objects.all().delete).result()
         return made

@@ -6,7 +6,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
-from django.db import IntegrityError, connection, transaction
+from django.db import (
+    DataError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    ProgrammingError,
+    connection,
+    transaction,
+)
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -15,8 +23,9 @@ from rest_framework.exceptions import ValidationError
 
 from notifier import bell, errands, idempotency, insertion, ledger, limits, webhook_secrets
 from notifier.breaker import Breaker, key_of
+from notifier.gathering import Gathering
 from notifier.inputs import NotificationInput, Wanted
-from notifier.insertion import Stored
+from notifier.insertion import Stored, Wish
 from notifier.limits import OURSELVES, Sender
 from notifier.models import DEFAULT_SLUG, Attachment, Notification, Organization, Recipient
 from notifier.outputs import masked_address, shown_step
@@ -50,7 +59,7 @@ def accept(organization: Organization, body: Any, *, ring: bool = True, sender: 
 def _accept(organization: Organization, body: Any, *, ring: bool, sender: Sender) -> Notification:
     wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
     wanted.values["key"] = uuid4()
-    if wanted.user is None or wanted.files or connection.vendor != "postgresql":
+    if wanted.files or connection.vendor != "postgresql":
         recipient = _user(organization, wanted.user)
         columns = wanted.columns(recipient.channels if recipient else ())
         limits.admit(organization, sender, [columns])
@@ -58,8 +67,8 @@ def _accept(organization: Organization, body: Any, *, ring: bool, sender: Sender
     else:
         columns = wanted.columns()
         limits.admit(organization, sender, [columns])
-        stored, recipient = _store_for(organization, wanted, columns, ring=ring)
-        columns = wanted.columns(recipient.channels)
+        stored, recipient = _store_one(organization, wanted, columns, ring=ring)
+        columns = wanted.columns(recipient.channels if recipient else ())
     row = insertion.row_of(columns, stored)
     row.organization, row.recipient = organization, recipient
     return row
@@ -75,16 +84,26 @@ def _user(organization: Organization, pk: int | None) -> Recipient | None:
     return found
 
 
-def _store_for(
+def _store_one(
     organization: Organization, wanted: Wanted, columns: insertion.Values, *, ring: bool
-) -> tuple[Stored, Recipient]:
+) -> insertion.Granted:
+    """By the statement that looks the user up too; with those of other requests, if there are some at this moment."""
     _make_secret(organization, [columns])
-    found = insertion.insert_for(organization, columns, own_chain=wanted.chain is None)
-    if found is None:
+    wish = Wish(columns, own_chain=wanted.user is not None and wanted.chain is None)
+    granted = insertion.insert_one(wish) if connection.in_atomic_block else _door.do(wish)
+    if granted is None:
         raise NotificationInput.shared().no_user()
     if ring:
-        bell.ring_after_commit([found[0].pk])
-    return found
+        bell.ring_after_commit([granted[0].pk])
+    return granted
+
+
+_door = Gathering(
+    insertion.insert_some,
+    insertion.insert_one,
+    refusals=(IntegrityError, DataError, ProgrammingError, InternalError, NotSupportedError),
+    most=64,
+)
 
 
 def once(

@@ -82,8 +82,8 @@ def test_a_person_erased_in_the_middle_is_not_there(
 ) -> None:
     plain = NotificationInput.read
 
-    def row(self: NotificationInput, *arguments: Any) -> Any:
-        made = plain(self, *arguments)
+    def row(self: NotificationInput, *arguments: Any, **options: Any) -> Any:
+        made = plain(self, *arguments, **options)
         Recipient.objects.all().delete()
         return made
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from channels import net
 from channels.email import login
+from channels.email.account import SmtpAccount
 from channels.email.dialogue import Dialogue
 from channels.email.replies import Phase, Reply, refusal
 from channels.email.wire import NotSmtpError, Wire
@@ -19,10 +20,20 @@ Tls = Callable[[], ssl.SSLContext]
 """Where the rules for TLS come from: they take a while to load."""
 
 
-async def connect(dialogue: Dialogue) -> None:
-    """Give the dialogue its wire. TemporaryError, MisconfiguredError: there is none."""
-    account, deadline = dialogue.account, Deadline(dialogue.account.timeout)
-    found = await net.aresolve(account.host, account.port, public_only=account.public_only, deadline=deadline)
+def tls_context() -> ssl.SSLContext:
+    """Verifies certificate and name against the system's authorities, or those of SSL_CERT_FILE (RFC 8314)."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+async def resolve(account: SmtpAccount, deadline: Deadline) -> list[net.Address]:
+    """The server's addresses. TemporaryError, MisconfiguredError: it has none, or one where nothing must leave to."""
+    return await net.aresolve(account.host, account.port, public_only=account.public_only, deadline=deadline)
+
+
+async def connect(dialogue: Dialogue, found: list[net.Address], deadline: Deadline) -> None:
+    """Give the dialogue its wire. TemporaryError: none of the addresses answers."""
     dialogue.wire = Wire(await net.aconnect(found, deadline))
 
 
@@ -38,6 +49,7 @@ async def begin(dialogue: Dialogue, tls: Tls, local_hostname: str) -> None:
     hello = local_hostname or _literal(dialogue.wire.local_address)
     await _greet(dialogue, hello)
     if account.security == "starttls":
+        dialogue.phase = Phase.STARTTLS
         if "STARTTLS" not in dialogue.extensions:
             raise MisconfiguredError("The server offers no STARTTLS.", code="tls_failed")
         reply = await dialogue.ask(Phase.STARTTLS, "STARTTLS")
@@ -82,7 +94,7 @@ async def _greet(dialogue: Dialogue, hello: str) -> None:
 
 
 async def _log_in(dialogue: Dialogue) -> None:
-    account = dialogue.account
+    account, dialogue.phase = dialogue.account, Phase.AUTH
     encrypted = account.security != "none"
     mechanisms = login.mechanisms(dialogue.extensions.get("AUTH", ""), encrypted=encrypted)
     if not mechanisms:

@@ -41,7 +41,12 @@ class Session(Dialogue):
 
     async def open(self, tls: Tls, local_hostname: str) -> None:
         """Connect. Raises one of `channels.errors`; then there is nothing to close."""
-        await opening.connect(self)
+        deadline = Deadline(self.account.timeout)
+        await opening.connect(self, await opening.resolve(self.account, deadline), deadline)
+        await self.begin(tls, local_hostname)
+
+    async def begin(self, tls: Tls, local_hostname: str) -> None:
+        """Greet, encrypt, log in, on a wire that is there already. Raises as `open`."""
         try:
             await opening.begin(self, tls, local_hostname)
         except BaseException:

@@ -20,10 +20,14 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from channels.base import Account
+from channels.simulated import SimulatedAccount
 from notifier.models import Circuit
 
 COUNTED = frozenset({"unreachable", "timeout", "tls_failed", "authentication_failed", "provider_error"})
 """Codes that speak of the provider or the account, not of the message or the person."""
+
+SIMULATED = ":simulated"
+"""How the keys end that are no circuit's."""
 
 FRESH = 1.0
 """Seconds for which what was read is believed."""
@@ -32,7 +36,12 @@ FORGET = timedelta(days=1)
 
 
 def key_of(channel: str, account: Account) -> str:
-    """The circuit's key. A request's own account has one of its own, and no key tells what the account is."""
+    """The circuit's key. A request's own account has one of its own, and no key tells what the account is.
+
+    Simulated accounts have none: their key never opens.
+    """
+    if isinstance(account, SimulatedAccount):
+        return channel + SIMULATED
     if account.origin == "default":
         return f"{channel}:default"
     told = repr(sorted((name, str(value)) for name, value in asdict(account).items()))
@@ -84,6 +93,8 @@ class Breaker:
         failed: Counter[str] = Counter()
         well: set[str] = set()
         for key, code in answers:
+            if key.endswith(SIMULATED):
+                continue  # it says nothing of any provider
             if code in COUNTED:
                 failed[key] += 1
             elif code not in {"outcome_unknown", "internal_error"}:

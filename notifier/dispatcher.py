@@ -207,6 +207,9 @@ class Dispatcher:
         # Here and not with the claim: the files of all at hand would fill the memory.
         attached = [handover.errand.row.pk for handover in leaving if handover.has_files()]
         files = _surely(lambda: ledger.files_of(attached)) if attached else {}
+        # Before the mark: where we die in between, it is simply tried again, and what is told twice does no harm.
+        if later := [told for handover in leaving if (told := handover.later())]:
+            _surely(lambda: receipts.foretell(later))
         ours = _surely(lambda: ledger.mark(self._ours, steps)) if steps else set()
         left = []
         for handover in leaving:
@@ -255,7 +258,7 @@ class Dispatcher:
     def _lane(self, handover: Handover) -> "_Lane":
         lane = self._lanes.get(handover.circuit)
         if lane is None:
-            lane = self._lanes[handover.circuit] = _Lane(handover.width, handover.behind)
+            lane = self._lanes[handover.circuit] = _Lane(handover.carrier.width, handover.carrier.behind)
         return lane
 
 

@@ -11,13 +11,15 @@ from functools import cache
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from channels.base import Account, Message, Receipt
+from channels.base import Account, Channel, Message, Receipt
 from channels.errors import MisconfiguredError, PermanentError, TemporaryError, UnknownOutcomeError
 from channels.registry import ChannelRegistry
+from channels.simulated import Later, SimulatedChannel
 from notifier import ledger, walk
 from notifier.breaker import Breaker, key_of
 from notifier.chain import LONGEST_PAUSE, AwaitReceipt, Finish, Miss, Send, Try, Wait
 from notifier.models import Attachment, Attempt, Notification
+from notifier.organization_accounts import is_switched_off
 from notifier.provider_accounts import account_for
 from notifier.rendering import message_for, with_files
 from notifier.states import CODES, Outcome, Status
@@ -68,20 +70,24 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A message ready to leave. `circuit`: the key of the account's circuit; `width`, `behind`: as the channel says."""
+    """A message ready to leave. `carrier`: what takes it; `circuit`: the key of the account's circuit."""
 
     errand: Errand
     step: int
     channel: str
+    carrier: Channel[Account]
     message: Message
     account: Account
     circuit: str
-    width: int
-    behind: int
 
     def has_files(self) -> bool:
-        """Whether files go with it: an e-mail alone carries them."""
-        return self.channel == "email" and self.errand.row.pk in self.errand.claim.with_files
+        """Whether files go with it: an e-mail alone carries them, and of a test nobody would read them."""
+        row = self.errand.row
+        return self.channel == "email" and not row.test and row.pk in self.errand.claim.with_files
+
+    def later(self) -> Later | None:
+        """What a simulated provider will say once it took it; a real one speaks for itself."""
+        return self.carrier.later(self.message) if isinstance(self.carrier, SimulatedChannel) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +169,25 @@ def _prepared(errand: Errand, step: int, breaker: Breaker) -> Handover | Attempt
         if not breaker.allows(circuit):
             return _attempt(errand, step, Outcome.SKIPPED, "circuit_open", CIRCUIT_OPEN, temporary=True)
         message = message_for(channel, row, way.address)
-        carrier = channels()[channel]  # here, since a class that cannot be loaded is this message's trouble alone
-        return Handover(errand, step, channel, message, way.account, circuit, carrier.width, carrier.behind)
+        carrier = _carrier(errand, step)  # here, since a class that cannot be loaded is this message's trouble alone
+        return Handover(errand, step, channel, carrier, message, way.account, circuit)
     except NO_DATABASE:
         raise
     except Exception:
         log.exception("A message could not be prepared.", extra={"notification_id": row.pk, "channel": channel})
         detail = "The message could not be prepared. The service's log says why."
         return _attempt(errand, step, Outcome.FAILED, "internal_error", detail, temporary=True)
+
+
+def _carrier(errand: Errand, step: int) -> Channel[Account]:
+    """What takes this step's message: of a test nothing that could let it leave."""
+    channel = errand.row.chain[step].channel
+    if not errand.row.test:
+        return channels()[channel]
+    # By the attempts, which all workers know.
+    return SimulatedChannel(
+        channel, tried=any(one.step == step and one.outcome is not Outcome.SKIPPED for one in errand.tries)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +216,8 @@ def way_of(row: Notification, channel: str) -> Way | NoWay:
         return Way(address, account)
     if channel == "email" and row.own_account:
         return NoWay("not_configured", "The request's own SMTP account is gone or its server is not allowed any more.")
+    if is_switched_off(row.organization_id, channel):
+        return NoWay("not_configured", "The organization's own account is not active, and there is no other.")
     return NoWay("not_configured", "No account is configured for this channel.")
 
 
@@ -218,7 +237,7 @@ def hand_over(handover: Handover, landed: Callable[[Answer], None], files: Seque
         tell(_answer(handover, came, started_at, round((time.monotonic() - started) * 1000)))
 
     try:
-        channels()[handover.channel].start(with_files(handover.message, files), handover.account, take)
+        handover.carrier.start(with_files(handover.message, files), handover.account, take)
     except Exception as error:  # noqa: BLE001 - a channel that cannot even begin: recorded and logged, the others go on
         take(error)
 

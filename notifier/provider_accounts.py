@@ -1,10 +1,9 @@
-"""Which account a channel sends with: the request's own, else the environment's.
+"""Which account a channel sends with: the request's own, else the organization's, else the environment's.
 
 A request's account is never mixed with another, and nothing falls back from it: its notification goes through it, or
 its e-mail step is skipped.
 """
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,27 +13,16 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from channels.base import Account
-from channels.email import SmtpAccount
+from channels.email import SmtpAccount, presets
 from channels.net import is_inside
+from channels.simulated import SimulatedAccount
 from channels.sms import GatewayProvider, Provider, SmsAccount, SmscProvider, SmsRuProvider, TwilioProvider
 from channels.telegram import TelegramAccount
 from notifier import vault
 from notifier.models import Notification
+from notifier.organization_accounts import account_of
 
 SMTP_PORTS = (25, 465, 587, 2525)
-PRESET_HOSTS = (
-    "smtp.gmail.com",
-    "smtp.yandex.ru",
-    "smtp.yandex.com",
-    "smtp.mail.ru",
-    "smtp.office365.com",
-    "smtp-mail.outlook.com",
-    "smtp.sendgrid.net",
-    "smtp.mailgun.org",
-    "smtp.eu.mailgun.org",
-)
-# Gmail shows an app password as four groups of four letters; the spaces are not part of it.
-_GMAIL_APP_PASSWORD = re.compile(r"[a-z]{4}( [a-z]{4}){3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +37,7 @@ def host_rule(host: str, port: int) -> HostRule | None:
     host = host.lower().rstrip(".")
     if settings.SMTP_HOST and (host, port) == (settings.SMTP_HOST.lower(), settings.SMTP_PORT):
         return HostRule(by_name=True)
-    listed = settings.SMTP_OVERRIDE_HOSTS or (*PRESET_HOSTS, settings.SMTP_HOST)
+    listed = settings.SMTP_OVERRIDE_HOSTS or (*presets.HOSTS, settings.SMTP_HOST)
     for entry in (entry.lower() for entry in listed if entry):
         if entry == f"{host}:{port}" or (entry == host and port in SMTP_PORTS):
             return HostRule(by_name=True)
@@ -59,11 +47,22 @@ def host_rule(host: str, port: int) -> HostRule | None:
 def account_for(channel: str, notification: Notification) -> Account | None:
     """The account for this channel of this notification. None: not configured, the step is skipped.
 
+    Of a test it holds nothing that could let anything leave, whether the real one is configured or not.
     `vault.VaultError` where the request's credentials can no longer be read.
     """
-    if channel == "email" and notification.own_account:
+    is_own = channel == "email" and notification.own_account
+    if notification.test:
+        return _simulated(notification, is_own=is_own)
+    if is_own:
         return _request_smtp(vault.unseal(notification.credentials)) if notification.credentials else None
-    return _default(channel)
+    return account_of(notification.organization_id, channel) or default_account(channel)
+
+
+def _simulated(notification: Notification, *, is_own: bool) -> SimulatedAccount | None:
+    """Its credentials are wiped when it fails, as a real one's: then its own account is gone."""
+    if not is_own:
+        return SimulatedAccount()
+    return SimulatedAccount(origin="request") if notification.credentials else None
 
 
 def _request_smtp(secret: dict[str, Any]) -> SmtpAccount | None:
@@ -79,7 +78,7 @@ def _request_smtp(secret: dict[str, Any]) -> SmtpAccount | None:
         port=port,
         security=secret.get("security") or _default_security(),
         user=user,
-        password=_app_password(secret["password"]),
+        password=presets.without_spaces(secret["password"]),
         from_email=secret.get("from_email") or (user if "@" in user else settings.DEFAULT_FROM_EMAIL),
         timeout=settings.SMTP_TIMEOUT,
         reply_timeout=settings.SMTP_REPLY_TIMEOUT,
@@ -96,7 +95,7 @@ def _default_smtp() -> SmtpAccount | None:
         port=settings.SMTP_PORT,
         security=_default_security(),
         user=settings.SMTP_DEFAULT_USER,
-        password=_app_password(settings.SMTP_DEFAULT_PASSWORD),
+        password=presets.without_spaces(settings.SMTP_DEFAULT_PASSWORD),
         from_email=settings.DEFAULT_FROM_EMAIL,
         timeout=settings.SMTP_TIMEOUT,
         reply_timeout=settings.SMTP_REPLY_TIMEOUT,
@@ -108,10 +107,6 @@ def _default_security() -> Any:
     if settings.SMTP_USE_SSL:
         return "ssl"
     return "starttls" if settings.SMTP_USE_TLS else "none"
-
-
-def _app_password(password: str) -> str:
-    return password.replace(" ", "") if _GMAIL_APP_PASSWORD.fullmatch(password) else password
 
 
 def _default_sms() -> SmsAccount | None:
@@ -165,12 +160,12 @@ _DEFAULTS = {"email": _default_smtp, "sms": _default_sms, "telegram": _default_t
 
 
 @cache
-def _default(channel: str) -> Account | None:
-    """The environment's, made once: every message asks for it."""
+def default_account(channel: str) -> Account | None:
+    """The environment's, None for none. Made once: every message asks for it."""
     made = _DEFAULTS.get(channel)
     return made() if made else Account()
 
 
 @receiver(setting_changed)
 def _forget(**_: Any) -> None:
-    _default.cache_clear()
+    default_account.cache_clear()

@@ -5,6 +5,8 @@ or while a worker has its notification in its hands. `apply_kept` is called agai
 """
 
 import logging
+import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -13,6 +15,7 @@ from django.db import Error, connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
+from channels.simulated import Later
 from notifier import ledger, walk
 from notifier.chain import AwaitReceipt, Finish, Miss, Move, Send, Wait, failure_code
 from notifier.models import Attempt, Notification, Receipt
@@ -23,7 +26,13 @@ log = logging.getLogger(__name__)
 KEPT = timedelta(days=1)
 """How long a receipt waits for its attempt: providers also tell of messages that are not ours."""
 
+LATER = timedelta(seconds=2)
+"""After how long a simulated provider says what became of a message."""
+
 BATCH = 100
+
+LONGEST_LOOK = 2.0
+"""Seconds in which a worker's own thread applies one batch after the other, before it looks after other things."""
 
 
 class Kind(StrEnum):
@@ -47,21 +56,54 @@ def take(channel: str, provider_id: str, kind: Kind, detail: str = "") -> None:
     apply_kept(provider_id)
 
 
-def apply_kept(provider_id: str = "") -> None:
-    """Apply the receipts that wait, as far as they can be; `provider_id`: only those of this message."""
+def foretell(said: Iterable[Later]) -> None:
+    """Store what simulated providers are going to say of messages that they are about to take, to be applied then.
+
+    What is foretold twice is applied once; of a message that they never take it means nothing.
+    """
+    Receipt.objects.bulk_create(
+        Receipt(
+            channel=one.channel,
+            provider_id=one.provider_id[:255],
+            kind=Kind(one.kind),
+            detail=one.detail,
+            not_before=Now() + LATER,
+        )
+        for one in said
+    )
+
+
+def apply_kept(provider_id: str = "", *, seconds: float = 0) -> None:
+    """Apply the receipts that wait, as far as they can be: a batch, and more as long as there are `seconds` left.
+
+    `provider_id`: only those of this message.
+    """
     kept = Receipt.objects.filter(provider_id=provider_id[:255]) if provider_id else Receipt.objects.all()
     # Those that can be: others, and the strangers among them, would stand in their way for a day.
-    for receipt in kept.filter(Exists(_meant.exclude(notification__status=Status.SENDING))).order_by("id")[:BATCH]:
+    kept = kept.filter(Exists(_meant.exclude(notification__status=Status.SENDING)), not_before__lte=Now())
+    end = time.monotonic() + seconds
+    while _apply_first_of(kept) == BATCH and time.monotonic() < end:
+        pass  # a bulk of tests brings thousands at the same moment
+    Receipt.objects.filter(received_at__lte=Now() - KEPT).delete()
+
+
+def _apply_first_of(kept: QuerySet[Receipt]) -> int:
+    """Apply the oldest of these. Returns how many are done with."""
+    done = 0
+    for receipt in kept.order_by("id")[:BATCH]:
         try:
             with transaction.atomic():
                 # Locked, since another worker may be about to apply it too.
-                if Receipt.objects.select_for_update().filter(pk=receipt.pk).first() and _apply(receipt):
+                if not Receipt.objects.select_for_update().filter(pk=receipt.pk).first():
+                    done += 1
+                elif _apply(receipt):
                     Receipt.objects.filter(pk=receipt.pk).delete()
+                    done += 1
         except Error:
             raise
         except Exception:
             log.exception("A receipt cannot be applied; it is kept.", extra={"channel": receipt.channel})
-    Receipt.objects.filter(received_at__lte=Now() - KEPT).delete()
+    return done
 
 
 def acknowledge(notification: Notification) -> bool:

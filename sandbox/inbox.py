@@ -43,10 +43,11 @@ class Inbox:
     """Entries numbered 1, 2, 3 … in the order of their arrival; safe to use from several threads.
 
     Numbers are never given twice, not even after `clear`: a reader that remembers the last one misses nothing and sees
-    nothing again.
+    nothing again. `on_arrival`: told of each in the thread that brings it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_arrival: Callable[[Entry], None] = lambda _entry: None) -> None:
+        self._on_arrival = on_arrival
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._last = 0
         self._arrived = threading.Condition()
@@ -84,7 +85,8 @@ class Inbox:
             )
             self._entries.append(entry)
             self._arrived.notify_all()
-            return entry
+        self._on_arrival(entry)
+        return entry
 
     def messages(self, after: int = 0) -> list[Entry]:
         """The kept entries with a number above `after`, newest last."""

@@ -1,7 +1,7 @@
 """The test recipients: addresses whose outcome is known beforehand, whatever the switches say.
 
-An outcome is named by the switch that would have it. The order is the same on every channel: delivered, bounced,
-rejected, greylisted, timeout, unknown. A bounce is a receipt that comes later: the servers take that message as any.
+An outcome is named by the switch that would have it. A bounce is a receipt that comes later: the servers take that
+message as any.
 """
 
 import threading
@@ -9,29 +9,26 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
+from channels.simulated import Fate, fate_of
 from sandbox.switches import Channel
 
 Outcome = str
 """The name of a switch's choice, or "greylisted"."""
 
-_ORDER: Final = ("ok", "ok", "rejected", "greylisted", "silent", "lost_answer")
-_MAILBOXES: Final = ("delivered", "bounced", "rejected", "greylisted", "timeout", "unknown")
-_OUTCOMES: Final[dict[Channel, dict[str, Outcome]]] = {
-    "email": dict(zip((f"{name}@simulator.test" for name in _MAILBOXES), _ORDER, strict=True)),
-    "sms": {f"+120155501{number:02}": outcome for number, outcome in enumerate(_ORDER)},
-    "telegram": {str(100 + number): outcome for number, outcome in enumerate(_ORDER)},
+_OUTCOMES: Final[dict[Fate, Outcome]] = {
+    Fate.DELIVERED: "ok",
+    Fate.BOUNCED: "ok",
+    Fate.REJECTED: "rejected",
+    Fate.GREYLISTED: "greylisted",
+    Fate.TIMEOUT: "silent",
+    Fate.UNKNOWN: "lost_answer",
 }
 
 
 def outcome_of(channel: Channel, to: str) -> Outcome | None:
-    """What must come of a message to `to`. None: an ordinary recipient, the channel's switch decides.
-
-    A phone is known with and without its "+", a mailbox in capitals too.
-    """
-    address = to.strip().lower()
-    if channel == "sms":
-        address = f"+{address.lstrip('+')}"
-    return _OUTCOMES[channel].get(address)
+    """What must come of a message to `to`. None: an ordinary recipient, the channel's switch decides."""
+    fate = fate_of(channel, to)
+    return None if fate is None else _OUTCOMES[fate]
 
 
 class Greylist:

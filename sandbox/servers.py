@@ -2,11 +2,13 @@
 
 import ssl
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from channels.simulated import Fate, Later, fate_of
 from sandbox import ports, sms, telegram
-from sandbox.inbox import Inbox
+from sandbox.inbox import Entry, Inbox
 from sandbox.recipients import Greylist
 from sandbox.smtp import SmtpServer
 from sandbox.switches import Channel, Switches
@@ -28,7 +30,9 @@ class Sandbox:
         telegram_port: int = 0,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(on_arrival=self._arrived)
+        self.on_receipt: Callable[[Later], None] = lambda _later: None
+        """Told what will be said of a message to a test recipient, in a server's thread: it must return at once."""
         self.switches = Switches(on_change=self._switched)
         self.smtp_port, self.http_port, self.telegram_port = smtp_port, http_port, telegram_port
         self._tls_context = tls_context
@@ -112,6 +116,13 @@ class Sandbox:
             "SMSC_PASSWORD": sms.KEY,
             "SMSC_API_URL": web,
         }
+
+    def _arrived(self, entry: Entry) -> None:
+        fate = fate_of(entry.channel, entry.to)
+        if fate in {Fate.DELIVERED, Fate.BOUNCED}:
+            # Who sends a mail knows it by its Message-ID, without the brackets.
+            known_as = entry.reference.strip("<>") if entry.channel == "email" else entry.provider_id
+            self.on_receipt(Later(entry.channel, known_as, fate))
 
     def _switched(self, channel: Channel, name: str) -> None:
         with self._turn:

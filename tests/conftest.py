@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from channels.fake import FakeChannel
-from notifier import errands
+from notifier import counters, errands, organization_accounts
 from notifier.models import DEFAULT_SLUG, Organization
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -55,6 +55,13 @@ post_migrate.connect(keep_default_organization, sender=apps.get_app_config("noti
 def default_organization() -> Organization:
     """The default organization."""
     return Organization.objects.get(slug=DEFAULT_SLUG)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """What a process keeps for some seconds was another test's, and is rolled back since: a key's number, too."""
+    counters.forget()
+    organization_accounts.forget()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from notifier.models.idempotency import IdempotencyKey
 from notifier.models.lookups import Among
 from notifier.models.notification import Attachment, Attempt, Notification
 from notifier.models.organization import DEFAULT_SLUG, Membership, Organization
+from notifier.models.provider_settings import EmailSettings, ProviderSettings, SmsSettings, TelegramSettings
 from notifier.models.receipt import Receipt
 from notifier.models.recipient import Recipient
 
@@ -18,10 +19,14 @@ __all__ = [
     "Attempt",
     "Callback",
     "Circuit",
+    "EmailSettings",
     "IdempotencyKey",
     "Membership",
     "Notification",
     "Organization",
+    "ProviderSettings",
     "Receipt",
     "Recipient",
+    "SmsSettings",
+    "TelegramSettings",
 ]

@@ -10,6 +10,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from notifier import server
 from sandbox import check, servers
 from sandbox.demo import LOOPBACK
+from sandbox.receipts import tell_ledger
 
 WELCOME = """
   The Notifier demo is up.
@@ -44,6 +45,7 @@ class Command(BaseCommand):
         port = options["port"] or (_free_port() if options["check"] else settings.PORT)
         server.refuse_taken_port(LOOPBACK, port)
         call_command("migrate", interactive=False, verbosity=0)
+        sandbox.on_receipt = tell_ledger
         page = f"http://{LOOPBACK}:{port}/"
         failures: list[str] = []
 

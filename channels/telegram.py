@@ -100,6 +100,14 @@ class TelegramChannel(Channel[TelegramAccount]):
                 raise _broken_off(talk, len(texts), error) from None
         return Receipt(",".join(talk.message_ids), _remarks(talk, shortened), talk.new_address)
 
+    def check(self, account: TelegramAccount) -> str:
+        """Which bot the token is (Bot API: getMe), as in `@name`. Raises as `send` does."""
+        reply = self._web.get(account.url("getMe"), service="Telegram", timeout=account.timeout)
+        bot = reply.record().get("result")
+        if reply.ok and isinstance(bot, dict) and reply.record().get("ok") is True:
+            return f"@{quoted(bot.get('username', ''), account.token)}"
+        raise refusal(reply, account.token)
+
     def _say(self, talk: "_Talk", text: str, deadline: Deadline) -> None:
         """Send one part; a 429 between two parts is waited for, once and not for long."""
         if not talk.message_ids:

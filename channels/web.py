@@ -144,10 +144,25 @@ class WebClient:
         `timeout` covers everything from the name's lookup to the last byte of the reply, however slowly it drips.
         Connecting may use half of it: were the rest too short for the answer, a slow connect would make an unknown.
         """
+        return self._once("POST", url, service, timeout, {"Content-Type": body.content_type, **(headers or {})}, body)
+
+    def get(self, url: str, *, service: str, timeout: timedelta, headers: Mapping[str, str] | None = None) -> Reply:
+        """Get once and return the reply, as `post` does: for questions about an account."""
+        return self._once("GET", url, service, timeout, headers or {})
+
+    def _once(
+        self,
+        method: str,
+        url: str,
+        service: str,
+        timeout: timedelta,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+    ) -> Reply:
         session = self._session()
         exchange = _here.exchange = _Exchange(timeout, self._public_only)
         try:
-            return session.post_once(url, body.content, {"Content-Type": body.content_type, **(headers or {})}, timeout)
+            return session.once(method, url, body.content if body else None, headers, timeout)
         except (requests.RequestException, HTTPError, OSError, ValueError, TemporaryError, MisconfiguredError) as error:
             # `from None`: the original text shows the URL, which may hold a token.
             raise _explained(error, exchange, service) from None
@@ -188,10 +203,14 @@ class _Session(requests.Session):
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
-    def post_once(self, url: str, content: bytes, headers: Mapping[str, str], timeout: timedelta) -> Reply:
-        """Post, and read the reply to its end."""
+    def once(
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], timeout: timedelta
+    ) -> Reply:
+        """Ask, and read the reply to its end."""
         patience = timeout.total_seconds()
-        response = self.post(url, data=content, headers=headers, timeout=patience, allow_redirects=False, stream=True)
+        response = self.request(
+            method, url, data=content, headers=headers, timeout=patience, allow_redirects=False, stream=True
+        )
         try:
             return Reply(response.status_code, response.headers, _read(response))
         finally:
@@ -248,7 +267,7 @@ _here = _Here()
 
 def _under_way() -> _Exchange:
     if _here.exchange is None:
-        raise RuntimeError("The connections of channels.web work inside WebClient.post only.")
+        raise RuntimeError("The connections of channels.web work inside a WebClient only.")
     return _here.exchange
 
 

@@ -56,6 +56,10 @@ class SmsChannel(Channel[SmsAccount]):
                 return Receipt(provider_id, _remarks(provider, sms, message, account, failures))
         raise _most_hopeful(failures)
 
+    def check(self, provider: Provider) -> str:
+        """Whether this provider lets us in, as `Provider.check` says it."""
+        return provider.check(self._web)
+
     def close(self) -> None:
         self._web.close()
 

@@ -50,6 +50,13 @@ class Provider(ABC):
         Raises one of `channels.errors`, with a detail that begins with `name`.
         """
 
+    @abstractmethod
+    def check(self, web: WebClient) -> str:
+        """Ask whether the account is let in, without sending anything; says what the provider told, "" for nothing.
+
+        Raises as `send` does.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -111,9 +118,15 @@ def code_in(answer: Mapping[str, Any], name: str) -> int | None:
 
 
 def explained(
-    refusal: Refusal, reply: Reply, provider: Provider, sms: Sms, *, secrets: tuple[str, ...], words: object = ""
+    refusal: Refusal,
+    reply: Reply,
+    provider: Provider,
+    sms: Sms | None = None,
+    *,
+    secrets: tuple[str, ...],
+    words: object = "",
 ) -> ChannelError | MisconfiguredError:
     """The error for a refusal, with the provider's own words as far as they hold no secret and no phone number."""
-    said = quoted(words, *secrets, sms.to, sms.digits)
+    said = quoted(words, *secrets, *((sms.to, sms.digits) if sms else ()))
     detail = f"{provider.name}: HTTP {reply.status}{f', {said}' if said else ''}"
     return refusal.explain(detail, reply.retry_after)

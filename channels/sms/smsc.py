@@ -1,10 +1,12 @@
 """SMSC.ru: "API, HTTP/HTTPS: Отправка SMS-сообщения" (https://smsc.ru/api/http/send/sms/)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from channels.errors import ChannelError, MisconfiguredError
 from channels.sms.provider import (
     BROKEN,
     BUSY,
@@ -20,7 +22,7 @@ from channels.sms.provider import (
     code_in,
     explained,
 )
-from channels.web import WebClient, as_form
+from channels.web import Reply, WebClient, as_form
 
 LARGEST_ID = 2**31 - 1
 
@@ -64,13 +66,31 @@ class SmscProvider(Provider):
         url = f"{self.api_url.rstrip('/')}/sys/send.php"
         reply = web.post(url, as_form(fields), service=self.name, timeout=self.timeout)
         answer = reply.record()
-        code = code_in(answer, "error_code")
-        if reply.ok and "error" not in answer and code is None and answer.get("id"):
+        if reply.ok and not _is_error(answer) and answer.get("id"):
             return str(answer["id"])
+        raise self._refused(reply, sms)
+
+    def check(self, web: WebClient) -> str:
+        """The account's balance: "API, HTTP/HTTPS: Получение баланса" (https://smsc.ru/api/http/balance/)."""
+        fields = as_form({"login": self.login, "psw": self.password, "fmt": "3"})
+        url = f"{self.api_url.rstrip('/')}/sys/balance.php"
+        reply = web.post(url, fields, service=self.name, timeout=self.timeout)
+        answer = reply.record()
+        if reply.ok and not _is_error(answer) and answer.get("balance") is not None:
+            return f"balance {str(answer['balance'])[:32]}"
+        raise self._refused(reply)
+
+    def _refused(self, reply: Reply, sms: Sms | None = None) -> ChannelError | MisconfiguredError:
+        answer = reply.record()
+        code = code_in(answer, "error_code")
         unknown = REJECTED if reply.ok and code is not None else by_status(reply.status)
         refusal = unknown if code is None else REFUSALS.get(code, unknown)
         words = f"code {code}: {answer.get('error') or ''}" if code else answer.get("error", "")
-        raise explained(refusal, reply, self, sms, secrets=(self.password,), words=words)
+        return explained(refusal, reply, self, sms, secrets=(self.password,), words=words)
+
+
+def _is_error(answer: Mapping[str, Any]) -> bool:
+    return "error" in answer or code_in(answer, "error_code") is not None
 
 
 def own_id(reference: str) -> int:

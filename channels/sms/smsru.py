@@ -87,6 +87,18 @@ class SmsRuProvider(Provider):
         words = f"code {code}: {answer.get('status_text') or ''}" if code else ""
         raise explained(_refusal(reply, code), reply, self, sms, secrets=(self.api_id,), words=words)
 
+    def check(self, web: WebClient) -> str:
+        """By "API: Проверка авторизации" (https://sms.ru/api/auth)."""
+        url = f"{self.api_url.rstrip('/')}/auth/check"
+        fields = as_form({"api_id": self.api_id, "json": "1"})
+        reply = web.post(url, fields, service=self.name, timeout=self.timeout)
+        answer = reply.record()
+        code = code_in(answer, "status_code")
+        if reply.ok and code == ACCEPTED:
+            return ""
+        words = f"code {code}: {answer.get('status_text') or ''}" if code else ""
+        raise explained(_refusal(reply, code), reply, self, secrets=(self.api_id,), words=words)
+
 
 def _verdict(reply: Reply) -> dict[str, Any]:
     """What is said of our one number, or of the request where it was refused as a whole."""

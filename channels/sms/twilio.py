@@ -23,6 +23,7 @@ from channels.sms.provider import (
     code_in,
     explained,
 )
+from channels.text import quoted
 from channels.web import WebClient, as_form, basic_auth
 
 LONGEST_SENDER_ID = 11  # an alphanumeric sender may begin with MG as well, but the id of a messaging service is longer
@@ -88,3 +89,22 @@ class TwilioProvider(Provider):
         message = answer.get("error_message") if reply.ok else answer.get("message")
         words = f"code {code}: {message or ''}" if code else message or ""
         raise explained(refusal, reply, self, sms, secrets=(self.token,), words=words)
+
+    def check(self, web: WebClient) -> str:
+        """The account itself: "Account resource: Fetch an Account"."""
+        reply = web.get(
+            f"{self.api_url.rstrip('/')}/2010-04-01/Accounts/{quote(self.sid, safe='')}.json",
+            service=self.name,
+            timeout=self.timeout,
+            headers={"Authorization": basic_auth(self.sid, self.token)},
+        )
+        answer = reply.record()
+        status = answer.get("status")
+        if reply.ok and status == "active":
+            return ""
+        if reply.ok and isinstance(status, str):
+            raise MISCONFIGURED.explain(f"{self.name}: the account is {quoted(status, self.token)}.")
+        code = code_in(answer, "code")
+        words = f"code {code}: {answer.get('message') or ''}" if code else answer.get("message") or ""
+        refusal = REFUSALS.get(code or 0, by_status(reply.status))
+        raise explained(refusal, reply, self, secrets=(self.token,), words=words)

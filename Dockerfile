@@ -15,7 +15,7 @@ WORKDIR /app
 
 # The packages first: a change of the source does not install them anew.
 COPY requirements.txt ./
-RUN pip install -r requirements.txt
+RUN pip install --require-hashes -r requirements.txt
 
 COPY . .
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `demo`, `test` and `benchmark` have in common: make `.venv`, install what is pinned, then run the thing.
+"""What `demo`, `test`, `audit`, `benchmark` have in common: make `.venv`, install what is pinned, then run the thing.
 
 It runs before anything is installed, so it needs nothing but Python itself (`bootstrap.sh`, `bootstrap.bat` find one).
 """
@@ -27,7 +27,8 @@ VENV = ROOT / ".venv"
 WINDOWS = os.name == "nt"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if WINDOWS else "bin/python")
 STAMP = VENV / ".installed"
-PINS = ("requirements.txt", "requirements-dev.txt", "benchmarks/requirements.txt")
+PINS = ("requirements.txt", "requirements-dev.txt", "requirements-audit.txt", "benchmarks/requirements.txt")
+PIP, UV = "scripts/pip.txt", "scripts/uv.txt"  # the installers themselves, pinned like what they install
 OLDEST = (3, 11)
 CHECKS = (
     ("ruff check", ["ruff", "check", "."]),
@@ -211,13 +212,14 @@ def install(pins: str, uv: str | None) -> None:
     if uv is None:
         ensure_pip()
         # A quarter of the time. Only an accelerator: where it is not to be had, pip does it all.
-        run([*pip, "install", "--quiet", "uv>=0.4,<1"], timeout=120, quiet=True)
+        run([*pip, "install", "--quiet", "--require-hashes", "-r", UV], timeout=120, quiet=True)
         beside = VENV_PYTHON.with_name("uv.exe" if WINDOWS else "uv")
         uv = str(beside) if beside.is_file() else None
-    if uv is None or run([uv, "pip", "install", "--python", VENV_PYTHON, "pip", "-r", pins]) != 0:
+    only_pinned = ["install", "--require-hashes"]  # nothing whose content is not known beforehand
+    if uv is None or run([uv, "pip", *only_pinned, "--python", VENV_PYTHON, "-r", PIP, "-r", pins]) != 0:
         ensure_pip()
         say(f"Installing {pins} with pip")
-        if run([*pip, "install", "-r", pins]) != 0:
+        if run([*pip, *only_pinned, "-r", pins]) != 0:
             raise SetupError("The packages could not be installed (see above). Run this again to go on.")
     say(f"Installed in {time.monotonic() - started:.0f} s")
 
@@ -323,6 +325,16 @@ def test(arguments: list[str]) -> int:
     return run([*pytest, "-rfEs"]) or (1 if failed else 0)
 
 
+def audit(arguments: list[str]) -> int:
+    """Write the list of parts, then ask for known vulnerabilities of every pin; only the second needs the network."""
+    code = run([sys.executable, "scripts/audit.py", "--only-sbom"])
+    if code == 0:
+        ensure_installed("requirements.txt")  # the services would not start from a `.venv` that holds the tool alone
+        ensure_installed("requirements-audit.txt")
+        code = run([VENV_PYTHON, "scripts/audit.py", *arguments])
+    return code
+
+
 def benchmark(arguments: list[str]) -> int:
     """Set up, then become one of the benchmarks; without arguments show what there is."""
     ensure_installed("requirements-dev.txt")
@@ -348,10 +360,10 @@ def become(command: Sequence[str | Path]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """`demo`, `test` or `benchmark`, with the rest of the arguments for it."""
-    commands = {"demo": demo, "test": test, "benchmark": benchmark}
+    """`demo`, `test`, `audit` or `benchmark`, with the rest of the arguments for it."""
+    commands = {"demo": demo, "test": test, "audit": audit, "benchmark": benchmark}
     if not arguments or arguments[0] not in commands:
-        raise SetupError("Usage: bootstrap.py demo|test|benchmark [arguments]")
+        raise SetupError("Usage: bootstrap.py demo|test|audit|benchmark [arguments]")
     return commands[arguments[0]](arguments[1:])
 
 

@@ -16,11 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
-COMMANDS = ["demo", "test", "start_web", "start_worker", "start_beat", "start_all"]
+COMMANDS = ["demo", "test", "audit", "start_web", "start_worker", "start_beat", "start_all"]
 NAMES = sorted(path.stem for path in SCRIPTS.glob("*.sh"))
 TARGETS = {
     "demo": ("bootstrap", "demo"),
     "test": ("bootstrap", "test"),
+    "audit": ("bootstrap", "audit"),
     "benchmark": ("bootstrap", "benchmark"),
     "start_web": ("python", "manage.py serve"),
     "start_worker": ("python", "-m celery -A notifier worker"),

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from notifier import api_keys
 from notifier.api_keys import Scope
-from notifier.limits import OURSELVES, Sender
+from notifier.limits import OPEN, OURSELVES, Sender
 from notifier.models import DEFAULT_SLUG, ApiKey, Organization
 
 CHALLENGE = 'Bearer realm="notifier"'
@@ -103,8 +103,7 @@ class OpenAccess(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         if not settings.API_OPEN:
             return None
-        sender = Sender(counted_as="open") if settings.API_THROTTLE_OPEN else OURSELVES
-        return Caller(_default.organization(), sender=sender), None
+        return Caller(_default.organization(), sender=OPEN), None
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE

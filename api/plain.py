@@ -51,5 +51,5 @@ def body_of(request: HttpRequest) -> Any:
 
 def answer(view: APIView, data: Any, status: int, location: str) -> HttpResponse:
     """As REST framework answers."""
-    headers = {"Location": location, **view.default_response_headers}
+    headers = {"Location": location, **view.default_response_headers, **getattr(view, "headers", {})}
     return HttpResponse(view.renderer_classes[0]().render(data), "application/json", status, headers=headers)

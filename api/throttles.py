@@ -6,23 +6,39 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from api.authentication import caller_of
-from notifier.limits import TooManyError, admit_request
+from notifier.limits import Quota, TooManyError, admit_request
 
 
 class SendThrottle(BaseThrottle):
-    """Counts each request that sends once, however often it is asked about it."""
+    """Counts each request that sends once, however often it is asked about it, and says how many are left: the headers
+    `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         if request.method != "POST":
             return True
-        if not hasattr(view, "throttled_for"):
-            try:
-                admit_request(caller_of(request).sender)
-                view.throttled_for = None
-            except TooManyError as error:
-                view.throttled_for = error.retry_after
-        self._wait: float | None = view.throttled_for
-        return self._wait is None
+        if not hasattr(view, "counted"):
+            view.counted = _counted(request)
+        quota, wait = view.counted
+        self._wait: int | None = wait
+        if quota is not None:
+            view.headers = {**getattr(view, "headers", {}), **_told(quota, wait)}
+        return wait is None
 
     def wait(self) -> float | None:
         return self._wait
+
+
+def _counted(request: Request) -> tuple[Quota | None, int | None]:
+    """The quota, and the seconds to wait where it is used up."""
+    try:
+        return admit_request(caller_of(request).sender), None
+    except TooManyError as error:
+        return error.quota, error.retry_after
+
+
+def _told(quota: Quota, wait: int | None) -> dict[str, str]:
+    until = "" if wait is None else f";t={wait}"
+    return {
+        "RateLimit-Policy": f'"send";q={quota.most};w={quota.seconds}',
+        "RateLimit": f'"send";r={quota.left}{until}',
+    }

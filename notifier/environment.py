@@ -5,6 +5,7 @@ none), else the default. An empty value counts as unset. Where `NAME_FILE` is se
 (container secrets).
 """
 
+import ipaddress
 import os
 import re
 import warnings
@@ -120,6 +121,11 @@ def rate(name: str, *, default: str) -> Rate | None:
     return Rate(int(form[1]), {"s": 1, "m": 60, "h": 3600, "d": 86400}[form[2][0]])
 
 
+def limit(name: str, *, example: int) -> int | None:
+    """A whole number from 1. None for `off`, which is the default."""
+    return None if text(name).lower() in {"", "off"} else whole(name, default=example, least=1)
+
+
 def words(name: str, *, default: str = "", known: Sequence[str] | None = None, example: str = "") -> tuple[str, ...]:
     """Words with commas between them, none twice; with `known`, only those."""
     found = tuple(part.strip() for part in text(name, default=default).split(",") if part.strip())
@@ -128,6 +134,17 @@ def words(name: str, *, default: str = "", known: Sequence[str] | None = None, e
             raise wrong(name, f"{word!r} is not one of {', '.join(known)}", example or default)
     if len(set(found)) != len(found):
         raise wrong(name, "a word stands in it twice", example or default)
+    return found
+
+
+def networks(name: str) -> tuple[str, ...]:
+    """Addresses and networks with commas between them."""
+    found = words(name)
+    for word in found:
+        try:
+            ipaddress.ip_network(word)
+        except ValueError:
+            raise wrong(name, f"{word!r} is neither an address nor a network", "127.0.0.1,10.0.0.0/8") from None
     return found
 
 

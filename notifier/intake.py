@@ -59,15 +59,16 @@ def accept(organization: Organization, body: Any, *, ring: bool = True, sender: 
 def _accept(organization: Organization, body: Any, *, ring: bool, sender: Sender) -> Notification:
     wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
     wanted.values["key"] = uuid4()
-    if wanted.files or connection.vendor != "postgresql":
+    its_chain_matters = wanted.user is not None and limits.looks_at_addresses(sender)
+    if wanted.files or its_chain_matters or connection.vendor != "postgresql":
         recipient = _user(organization, wanted.user)
         columns = wanted.columns(recipient.channels if recipient else ())
-        limits.admit(organization, sender, [columns])
-        stored = _store(organization, [columns], [wanted.files], ring=ring)[0]
+        with limits.admitted(organization, sender, [columns]):
+            stored = _store(organization, [columns], [wanted.files], ring=ring)[0]
     else:
         columns = wanted.columns()
-        limits.admit(organization, sender, [columns])
-        stored, recipient = _store_one(organization, wanted, columns, ring=ring)
+        with limits.admitted(organization, sender, [columns]):
+            stored, recipient = _store_one(organization, wanted, columns, ring=ring)
         columns = wanted.columns(recipient.channels if recipient else ())
     row = insertion.row_of(columns, stored)
     row.organization, row.recipient = organization, recipient
@@ -160,8 +161,8 @@ def _accept_many(organization: Organization, bodies: Sequence[Any], sender: Send
             )
     if errors:
         raise ValidationError({"notifications": errors})
-    limits.admit(organization, sender, rows)
-    return _store(organization, rows, files, ring=True)
+    with limits.admitted(organization, sender, rows):
+        return _store(organization, rows, files, ring=True)
 
 
 def _accept_for_each(
@@ -179,8 +180,8 @@ def _accept_for_each(
     shared = wanted.columns()
     own = {"recipient_id": users, "steps": [wanted.columns(chains[user])["steps"] for user in users]}
     _make_secret(organization, [shared])
-    limits.admit(organization, sender, [{"recipient_id": user} for user in users])
-    with _at_once():
+    rows = ({"recipient_id": user, "steps": steps} for user, steps in zip(users, own["steps"], strict=True))
+    with limits.admitted(organization, sender, rows), _at_once():
         made = insertion.insert_table(shared, own)
         bell.ring_after_commit([stored.pk for stored in made])
     return made

@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from notifier.admin import notifications, organizations
+from notifier.admin import api_keys, notifications, organizations, provider_settings
 
-__all__ = ["notifications", "organizations"]
+__all__ = ["api_keys", "notifications", "organizations", "provider_settings"]
 
 admin.site.site_header = _("Notifier")
 admin.site.site_title = _("Notifier")

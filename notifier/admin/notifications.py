@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from notifier.admin.scoped import OrganizationFilter, Scoped
 from notifier.models import Attempt, Notification, Organization
 
 
@@ -35,6 +36,10 @@ class AttemptInline(ReadOnly, admin.TabularInline):
     fields = ("round", "channel", "outcome", "code", "detail", "account", "started_at", "duration_ms", "provider_id")
     extra = 0
 
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whoever sees the notification."""
+        return True
+
 
 class FirstPages(Paginator):
     """The first 10,000 rows: to count 5,000,000 takes longer than to show a page. Filters and search find others."""
@@ -46,11 +51,11 @@ class FirstPages(Paginator):
 
 
 @admin.register(Notification)
-class NotificationAdmin(ReadOnly, admin.ModelAdmin):
+class NotificationAdmin(ReadOnly, Scoped):
     """What was asked for, and what became of it."""
 
     list_display = ("id", "status", "failure_code", "subject", "organization", "created_at", "due_at", "finished_at")
-    list_filter = ("status", "organization")
+    list_filter = ("status", ("organization", OrganizationFilter), "test")
     list_select_related = ("organization",)
     sortable_by = ("id",)  # by any other column the whole table would be read and sorted
     search_fields = ("id", "reference")
@@ -64,7 +69,7 @@ class NotificationAdmin(ReadOnly, admin.ModelAdmin):
         "message",
         "html",
         "steps",
-        ("priority", "on_unknown", "own_account"),
+        ("priority", "on_unknown", "own_account", "test"),
         ("reference", "metadata"),
         ("created_at", "send_at", "expires_at"),
         ("due_at", "sent_at", "finished_at"),

@@ -34,3 +34,16 @@ def unseal(sealed: bytes | memoryview) -> dict[str, Any]:
     except InvalidToken:
         raise VaultError("None of ENCRYPTION_KEYS opens this secret.") from None
     return opened
+
+
+def reseal(sealed: bytes | memoryview) -> bytes | None:
+    """The same secret under the first key. None: it is already. VaultError where no key opens it."""
+    keys = tuple(settings.ENCRYPTION_KEYS)
+    try:
+        _ring(keys[:1]).decrypt(bytes(sealed))
+    except InvalidToken:
+        try:
+            return _ring(keys).rotate(bytes(sealed))
+        except InvalidToken:
+            raise VaultError("None of ENCRYPTION_KEYS opens this secret.") from None
+    return None

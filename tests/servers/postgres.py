@@ -85,6 +85,16 @@ class PostgresServer(Server):
             raise ServerError(answer.stderr.strip())
         return answer.stdout.strip()
 
+    def dump(self, database: str) -> str:
+        """The whole database as SQL, as `pg_dump` writes it."""
+        command = [str(programs()) + "/pg_dump", "-w", "-d", self.database_url(database)]
+        made = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, cwd="/"
+        )
+        if made.returncode != 0:
+            raise ServerError(made.stderr.strip())
+        return made.stdout
+
     def _make_directory(self) -> Path:
         directory = Path(tempfile.mkdtemp(prefix="test-postgresql-", dir=common_directory()))
         if user := other_user():

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
+from notifier import retention
 from notifier.models import IdempotencyKey, Notification, Organization
 
 KEPT = timedelta(hours=24)
@@ -72,4 +73,4 @@ def _stored(organization: Organization, key: str, body: Any, store: Callable[[],
 
 def forget() -> None:
     """Delete the keys that count no more."""
-    IdempotencyKey.objects.filter(created_at__lte=Now() - KEPT).delete()
+    retention.delete_in_batches(IdempotencyKey.objects.filter(created_at__lte=Now() - KEPT).order_by("created_at"))

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Case, Count, F, Model, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
-from notifier import callbacks, insertion, postgres
+from notifier import callbacks, insertion, postgres, retention
 from notifier.chain import AwaitReceipt, Finish, Wait
 from notifier.models import Attachment, Attempt, Callback, Notification, Organization, Receipt, Recipient
 from notifier.states import DUE, FINAL, OPEN, Status
@@ -337,6 +337,7 @@ def erase(recipient: Recipient) -> None:
         Receipt.objects.filter(provider_id__in=tried.exclude(provider_id="").values("provider_id")).delete()
         tried.update(detail="", provider_id="")
         theirs.update(subject="", message="", html="", context=None, metadata={}, reference="", callback_url="")
+        retention.forget(recipient)
         recipient.delete()
 
 

@@ -3,6 +3,7 @@
 Each looks at its database connection first: Celery is told to keep them, and so never does.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -10,7 +11,9 @@ from celery import shared_task
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from notifier import breaker, callbacks, delivery, idempotency, ledger, receipts, work
+from notifier import breaker, callbacks, delivery, idempotency, ledger, receipts, retention, work
+
+log = logging.getLogger(__name__)
 
 CHILD_SECONDS = 10.0
 """How long one ring may keep a child of a prefork pool busy: no word of a stop reaches it there."""
@@ -40,17 +43,24 @@ def call_back() -> None:
 def apply_receipts() -> None:
     """Apply the receipts that came too early, and go on where none came in time, however busy delivery is."""
     _look_at_the_connection()
-    receipts.apply_kept()
+    receipts.apply_kept(seconds=receipts.LONGEST_LOOK)
     receipts.miss_deadlines()
 
 
 @shared_task(name="notifier.purge", ignore_result=True)
 def purge() -> None:
-    """Delete what has had its time."""
+    """Delete what has had its time. Where one table cannot be cleared now, the others are all the same."""
     _look_at_the_connection()
-    idempotency.forget()
-    breaker.forget()
-    ledger.purge(settings.RETENTION)
+    for clear in (
+        idempotency.forget,
+        breaker.forget,
+        lambda: ledger.purge(settings.RETENTION),
+        lambda: retention.purge(settings.RETENTION),
+    ):
+        try:
+            clear()
+        except Exception:
+            log.exception("Old rows could not be deleted.")
 
 
 def _look_at_the_connection() -> None:

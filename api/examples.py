@@ -1,41 +1,11 @@
 """Worked examples for the API's documentation."""
 
 from datetime import timedelta
-from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
-from rest_framework.serializers import BaseSerializer
-
-from api.problems import CONTENT_TYPE
-from notifier.outputs import ProblemOutput
+from drf_spectacular.utils import OpenApiExample
 
 IN_A_MONTH = timezone.now().date() + timedelta(days=30)  # so that whoever tries the example is not too late
-PROBLEMS = {
-    400: "The input is refused; `errors` names each field. Nothing was stored.",
-    401: "No API key, or a wrong one.",
-    403: "The key may not do this.",
-    404: "No such thing in your organization.",
-    406: "Only JSON is spoken here.",
-    409: "The notification is in a state in which this cannot be done.",
-    413: "The body is over 10 MB.",
-    415: "Only JSON is read here.",
-    422: "The idempotency key came with another body before.",
-    429: "Too many requests; `Retry-After` says when to come back.",
-    503: "The database is out; nothing was stored, try again.",
-}
-
-
-def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
-    """The documented errors of a view: these, and those that every view can give."""
-    every = (*statuses, 401, 403, 406, 503)
-    return {(status, CONTENT_TYPE): OpenApiResponse(ProblemOutput, PROBLEMS[status]) for status in dict.fromkeys(every)}
-
-
-def page_of(output: type[BaseSerializer[Any]]) -> dict[tuple[int, str], BaseSerializer[Any]]:
-    """A list's documented answer. drf-spectacular takes the smallest key for it, so it is a pair as the errors are."""
-    return {(200, "application/json"): output(many=True)}
-
 
 USER = OpenApiExample("A user with one address", {"email": "user@example.com"}, request_only=True)
 USER_WITH_ALL = OpenApiExample(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
@@ -13,11 +13,12 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from notifier import rest
 from notifier.limits import TooManyError
 
 log = logging.getLogger(__name__)
 
-CONTENT_TYPE = "application/problem+json"
+CONTENT_TYPE = rest.CONTENT_TYPE
 RETRY_SECONDS = 5
 _WHOLE_REQUEST = "non_field_errors"
 
@@ -56,8 +57,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
+    elif isinstance(error, SuspiciousOperation):  # more parameters than Django reads
+        error = exceptions.ParseError(_("The request is malformed."), code="bad_request")
     elif isinstance(error, TooManyError):
-        error = exceptions.Throttled(error.retry_after)
+        error = _throttled(error)
     elif isinstance(error, (OperationalError, InterfaceError)):
         log.error("The database does not answer.", exc_info=error)
         error = Unavailable()
@@ -71,6 +74,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
     body = problem(error.status_code, list(_flat(error.get_full_details())))
     return Response(body, status=error.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+def _throttled(error: TooManyError) -> exceptions.Throttled:
+    throttled = exceptions.Throttled(None if error.never else error.retry_after, str(error))
+    # Also where waiting is of no use, and the text does not speak of it.
+    throttled.wait = error.retry_after  # type: ignore[attr-defined]
+    return throttled
 
 
 class Unavailable(exceptions.APIException):

@@ -1,10 +1,10 @@
 """The API's addresses. Each is served with and without its trailing slash: a POST is handled, never redirected."""
 
 from django.urls import re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView
 
 from api.problems import not_found
-from api.views import notifications, organization, users, verbs
+from api.views import docs, notifications, organization, users, verbs
 
 app_name = "api"
 urlpatterns = [
@@ -24,11 +24,7 @@ urlpatterns = [
         name="rotate-webhook-secret",
     ),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
-    re_path(
-        r"^redoc/?$",
-        SpectacularRedocView.as_view(url_name="api:schema", template_name="api/redoc.html"),
-        name="redoc",
-    ),
+    re_path(r"^docs/?$", docs.SwaggerView.as_view(), name="docs"),
+    re_path(r"^redoc/?$", docs.RedocView.as_view(), name="redoc"),
     re_path(r"", not_found),  # JSON here too, also where DEBUG would show its own page
 ]

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http import HTTPStatus
 
 from django.conf import settings
 
@@ -21,6 +22,9 @@ Receive = Callable[[], Awaitable[Event]]
 
 THREADS = 16
 """Requests that Django works on at the same time, each with a database connection of its own."""
+
+BODY_SECONDS = 120.0
+"""How long a body may take to come: until then it is kept in memory."""
 
 LINGER_SECONDS, LINGER_BYTES = 2.0, 100 * 1024 * 1024
 """How long a pause, and how much, the front bears with while it throws away a body that is too large."""
@@ -59,20 +63,39 @@ async def _http(scope: Event, receive: Receive, send: Send) -> None:
             await _throw_away(receive)
         await _too_large(send)
         return
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _body(receive)
+    except TimeoutError:
+        await _refuse(send, HTTPStatus.REQUEST_TIMEOUT, "too_slow", "The body did not come in time.")
+        return
+    except _GoneError:
+        return
+    if body is None:
+        await _too_large(send)
+    else:
+        await _django(scope, body, send)
+
+
+class _GoneError(Exception):
+    """The client went away: nobody waits for an answer."""
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The body, once it is whole; None where it is too large. `_GoneError` where it will not come."""
     body = bytearray()
     more = True
     while more:
         event = await receive()
         if event["type"] == "http.disconnect":
-            return
+            raise _GoneError
         body += event.get("body", b"")
         more = event.get("more_body", False)
         if len(body) > settings.MAX_BODY_BYTES:
             if more:
                 await _throw_away(receive)
-            await _too_large(send)
-            return
-    await _django(scope, bytes(body), send)
+            return None
+    return bytes(body)
 
 
 async def _throw_away(receive: Receive) -> None:
@@ -88,14 +111,18 @@ async def _throw_away(receive: Receive) -> None:
 
 
 async def _too_large(send: Send) -> None:
-    """The API's own error shape, without Django."""
-    error = {"code": "too_large", "detail": "The body may have at most 10 MB.", "attr": None}
-    problem = {"type": "about:blank", "title": "Request Entity Too Large", "status": 413, "errors": [error]}
+    await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body may have at most 10 MB.")
+
+
+async def _refuse(send: Send, status: HTTPStatus, code: str, detail: str) -> None:
+    """The API's own error shape, without Django; the connection ends."""
+    error = {"code": code, "detail": detail, "attr": None}
+    problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "errors": [error]}
     body = json.dumps(problem).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})

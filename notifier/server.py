@@ -13,6 +13,8 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.migrations.executor import MigrationExecutor
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from notifier.heads import BoundedHeads
+
 STOP_SECONDS = 30
 """How long a stop waits for requests under way."""
 
@@ -131,10 +133,13 @@ def _config(host: str, port: int, workers: int) -> uvicorn.Config:
         host=host,
         port=port,
         lifespan="on",
+        http=BoundedHeads,
         ws="none",
         log_config=None,
         access_log=logging.getLogger().isEnabledFor(logging.DEBUG),
         server_header=False,
+        proxy_headers=bool(settings.TRUSTED_PROXIES),  # otherwise anybody may say where he comes from
+        forwarded_allow_ips=list(settings.TRUSTED_PROXIES),
         timeout_graceful_shutdown=STOP_SECONDS,
         workers=workers,
     )

@@ -9,6 +9,7 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
@@ -33,7 +34,8 @@ ALLOWED_HOSTS = list(env.words("DJANGO_ALLOWED_HOSTS", default="127.0.0.1,localh
 PUBLIC_URL = env.url(
     "PUBLIC_URL", ["http", "https"], default=f"http://{HOST}:{PORT}", example="https://notifier.example.com"
 )
-CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL.startswith("https://") else []
+HTTPS = PUBLIC_URL.startswith("https://")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 SALES_EMAIL = env.text("SALES_EMAIL")
 
 ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS") or (
@@ -46,6 +48,7 @@ if not ENCRYPTION_KEYS:
 INSTALLED_APPS = [
     "notifier.apps.NotifierConfig",  # before staticfiles: our runserver works the ledger too
     "api.apps.ApiConfig",
+    "deadlines.apps.DeadlinesConfig",
     "sandbox.apps.SandboxConfig",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -57,9 +60,11 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "cacheops",
+    "axes",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "api.guards.Guards",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "api.hosts.HostMiddleware",
     "api.middleware.PagesOnlySessions",
@@ -69,6 +74,7 @@ MIDDLEWARE = [
     "api.middleware.PagesOnlyAuthentication",
     "api.middleware.PagesOnlyMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "notifier.urls"
 WSGI_APPLICATION = "notifier.wsgi.application"
@@ -86,10 +92,24 @@ TEMPLATES = [
         },
     }
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+
+# --- Too many failures to sign in ------------------------------------------------------------------------------------
+LOGIN_LIMITS = (5, 20, 100)  # by user and address, by address, by user: `lockout.py`
+AXES_HANDLER = "notifier.lockout.LoginHandler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address", "username"]
+AXES_FAILURE_LIMIT = LOGIN_LIMITS[0]
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who goes on trying does not make it longer, for nobody
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "notifier.lockout.client_address"
+AXES_USERNAME_CALLABLE = "notifier.lockout.name_of"
+AXES_LOCKOUT_CALLABLE = "api.lockout.locked_out"
+AXES_VERBOSE = False
 
 # --- Database: the ledger --------------------------------------------------------------------------------------------
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -144,6 +164,7 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = MEMORY_BROKER if EMBEDDED else BROKER_FAILS_FAST
 CELERY_BROKER_POOL_LIMIT = 32
 CELERY_WORKER_POOL = "threads"  # sending is waiting; and prefork does not work on Windows
+CELERY_WORKER_CONSUMER = "notifier.consumer:Consumer"
 CELERY_WORKER_CONCURRENCY = 4
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SEND_TASK_EVENTS = False
@@ -155,6 +176,7 @@ CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULE = {
     "bell": {"task": "notifier.deliver", "schedule": 5.0, "options": {"expires": 5.0}},
     "receipts": {"task": "notifier.apply_receipts", "schedule": 5.0, "options": {"expires": 5.0}},
+    "digests": {"task": "deadlines.send_digests", "schedule": 300.0, "options": {"expires": 300.0}},
     "purge": {"task": "notifier.purge", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 
@@ -212,10 +234,11 @@ CALLBACK_HOSTS = env.words("CALLBACK_HOSTS")
 
 # --- API -------------------------------------------------------------------------------------------------------------
 API_OPEN = env.boolean("API_OPEN", default=DEBUG)
+JWT_SECRET_KEY = env.text("JWT_SECRET_KEY")
 API_THROTTLE_SEND = env.rate("API_THROTTLE_SEND", default="600/min")
 API_THROTTLE_OPEN = bool(env.text("API_THROTTLE_SEND"))  # who has no key is counted only where somebody wished so
-API_THROTTLE_RECIPIENT = env.whole("API_THROTTLE_RECIPIENT", default=0, least=1)
-API_THROTTLE_DAY = env.whole("API_THROTTLE_DAY", default=0, least=1)
+API_THROTTLE_RECIPIENT = env.limit("API_THROTTLE_RECIPIENT", example=20)
+API_THROTTLE_DAY = env.limit("API_THROTTLE_DAY", example=10000)
 MAX_BODY_BYTES = 10 * 1024 * 1024
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.ApiKeys", "api.authentication.OpenAccess"],
@@ -262,11 +285,26 @@ LOG_LEVEL = env.one_of("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITI
 LOG_FILE = env.text("LOG_FILE")
 LOGGING_CONFIG = "logging.config.dictConfig"
 LOGGING = logging_config(LOG_LEVEL, LOG_FILE)
+SENTRY_DSN = env.url("SENTRY_DSN", ["http", "https"], example="https://key@sentry.example.com/1")
+DEFAULT_EXCEPTION_REPORTER = "api.error_reports.ReticentReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "api.error_reports.ReticentFilter"
 LOGIN_URL = "admin:login"
 
 # --- Browsers --------------------------------------------------------------------------------------------------------
 DEMO_PAGE = DEBUG
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+CSRF_TRUSTED_ORIGINS = [f"https://{urlsplit(PUBLIC_URL).netloc}"] if HTTPS else []
+CSRF_FAILURE_VIEW = "api.refusals.csrf_failure"
+# Who speaks https to a caller is a proxy in front of us. Without one that is trusted we cannot tell https from http,
+# and a redirect would lead in a circle. There is no SECURE_PROXY_SSL_HEADER: it believes everybody, the web server
+# (`server.py`) only TRUSTED_PROXIES.
+SECURE_SSL_REDIRECT = HTTPS and bool(TRUSTED_PROXIES)
+SECURE_SSL_HOST = urlsplit(PUBLIC_URL).netloc
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^api(?!/docs|/redoc)"]  # a redirect would lose a body: `api/guards.py`
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+# W003 looks for Django's own CSRF middleware, and `PagesOnlyCsrf` is a subclass of it. W005, W021: other names below
+# ours, and the browsers' own list, are for the owner of the domain to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W003", "security.W005", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

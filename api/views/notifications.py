@@ -17,18 +17,17 @@ from rest_framework.response import Response
 
 from api import examples, plain
 from api.authentication import Caller, caller_of, organization_of
-from api.examples import page_of, problems
 from api.idempotency import HEADER, once
 from api.pagination import NewestFirst
-from api.queries import Exact, Query, RowId, ids_between
+from api.queries import ids_between
 from api.throttles import SendThrottle
-from api.views.users import row_id
 from notifier import intake, ledger
 from notifier.api_keys import Scope
 from notifier.inputs import NotificationInput
 from notifier.inputs.fields import Moment
 from notifier.models import Notification, Organization, Recipient
 from notifier.outputs import BulkOutput, NotificationDetail, NotificationOutput, PlanOutput, as_accepted
+from notifier.rest import Exact, Query, RowId, page_of, problems, row_id
 from notifier.states import Status
 
 

@@ -6,11 +6,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.authentication import caller_of
-from api.examples import problems
 from notifier import webhook_secrets
 from notifier.api_keys import Scope
 from notifier.models import Organization
 from notifier.outputs import OrganizationOutput
+from notifier.rest import problems
 
 
 class OrganizationView(APIView):

@@ -10,13 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.authentication import organization_of
-from api.examples import USER, USER_WITH_ALL, page_of, problems
-from api.queries import Exact, Query
+from api.examples import USER, USER_WITH_ALL
 from notifier import ledger
 from notifier.api_keys import Scope
 from notifier.inputs import RecipientInput
 from notifier.models import Recipient
 from notifier.outputs import UserOutput
+from notifier.rest import Exact, Query, page_of, problems, row_id
 
 
 class UserViews(GenericAPIView[Recipient]):
@@ -122,9 +122,3 @@ class UserView(UserViews):
     def user(self, pk: str) -> Recipient:
         """The caller's own, else 404."""
         return get_object_or_404(self.get_queryset(), pk=row_id(pk))
-
-
-def row_id(digits: str) -> int:
-    """A path's number; one that no row can have becomes 0, which none has."""
-    number = int(digits) if len(digits) < 20 else 0
-    return number if number < 2**63 else 0

@@ -8,12 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.authentication import caller_of
-from api.examples import problems
 from api.problems import Conflict
+from api.throttles import SendThrottle
 from api.views.notifications import NotificationViews
 from notifier import bell, ledger, receipts
 from notifier.inputs import SmtpInput
 from notifier.outputs import NotificationDetail
+from notifier.rest import problems
 
 
 class CancelView(NotificationViews):
@@ -33,11 +34,13 @@ class CancelView(NotificationViews):
 class RetryView(NotificationViews):
     """Try a failed notification again."""
 
+    throttle_classes = [SendThrottle]
+
     @extend_schema(
         summary="Retry a failed notification",
         description="Every step is alive again. SMTP credentials were wiped when it failed; give them again here.",
         request=SmtpInput,
-        responses={202: NotificationDetail, **problems(400, 404, 409, 415)},
+        responses={202: NotificationDetail, **problems(400, 404, 409, 415, 429)},
     )
     def post(self, request: Request, pk: str) -> Response:
         """Queue a failed one again; else 409."""

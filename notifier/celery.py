@@ -14,7 +14,7 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every view; the we
 app = Celery("notifier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue("notifier")]
-app.autodiscover_tasks(["notifier"])
+app.autodiscover_tasks(["notifier", "deadlines"])
 app.steps["worker"].add(LedgerLoop)
 
 

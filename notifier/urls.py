@@ -7,6 +7,7 @@ from django.utils.module_loading import import_string
 from django.views.i18n import set_language
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/", include("deadlines.urls")),  # before the API's own, which answer everything
     path("api/", include("api.urls")),
     re_path(r"^health/live/?$", import_string("api.health.live"), name="live"),
     re_path(r"^health/ready/?$", import_string("api.health.ready"), name="ready"),

@@ -1,0 +1,174 @@
+"""An organization's digest: what is without date, overdue and upcoming on a day, as one mail."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db.models import Count
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import translation
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from deadlines.models import Deadline, DigestSettings
+from deadlines.states import State, matching
+from notifier.models import Organization
+
+MOST_ROWS = 100
+"""Of each group in the mail. 300 rows are 100 KB of HTML, where mail programs begin to cut."""
+
+MOST_SIGNS = 20_000
+"""Of each group's names and notes: notes may be long, and a mail has a size that the service takes."""
+
+NOTE_SIGNS = 120
+NAME_SIGNS = 160
+GROUPS = (State.OVERDUE, State.UPCOMING, State.WITHOUT_DATE)
+TEMPLATES = "messages/deadline_digest"
+
+
+class Row(NamedTuple):
+    """One deadline, in words."""
+
+    person: str
+    kind: str
+    note: str
+    due: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The deadlines in one state: how many there are, and the first of them."""
+
+    state: State
+    count: int
+    rows: list[Row]
+    url: str
+
+    @property
+    def more(self) -> int:
+        """How many are not listed."""
+        return self.count - len(self.rows)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """One organization on one day."""
+
+    organization: Organization
+    day: date
+    days_ahead: int
+    total: int
+    groups: dict[State, Group] = field(default_factory=dict)
+
+    def count(self, state: State) -> int:
+        """How many are in this state."""
+        return self.groups[state].count
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to do."""
+        return any(group.count for group in self.groups.values())
+
+
+class Mail(NamedTuple):
+    """What leaves."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def collect(organization: Organization, day: date, calendar: DigestSettings | None = None) -> Digest:
+    """What is to be told on this day. Five queries, however many people there are."""
+    calendar = calendar or DigestSettings.of(organization)
+    horizon = calendar.horizon(day)
+    own = Deadline.objects.filter(organization=organization).order_by()
+    counts = own.aggregate(
+        total=Count("pk"), **{state.value: Count("pk", filter=matching(state, day, horizon)) for state in GROUPS}
+    )
+    groups = {}
+    with translation.override(settings.LANGUAGE_CODE):
+        for state in GROUPS:
+            order = ("person", "kind") if state is State.WITHOUT_DATE else ("due_date", "person", "kind")
+            first = own.filter(matching(state, day, horizon)).order_by(*order)[:MOST_ROWS]
+            rows = list(_fitting(_row(one, day) for one in first))
+            groups[state] = Group(state, counts[state.value], rows, _list_url(organization, state))
+    return Digest(organization, day, calendar.days_ahead, counts["total"], groups)
+
+
+def _fitting(rows: Iterator[Row]) -> Iterator[Row]:
+    signs = 0
+    for row in rows:
+        signs += len(row.person) + len(row.note)
+        if signs > MOST_SIGNS:
+            return
+        yield row
+
+
+def _row(one: Deadline, day: date) -> Row:
+    due = when = ""
+    if one.due_date is not None:
+        due, days = _shown(one.due_date), (one.due_date - day).days
+        if days < 0:
+            when = _("days overdue: %(days)d") % {"days": -days}
+        else:
+            when = _("days left: %(days)d") % {"days": days} if days else _("today")
+    note = _shortened(one.note, NOTE_SIGNS)
+    return Row(_shortened(one.person, NAME_SIGNS), str(one.get_kind_display()), note, due, when)
+
+
+def _shortened(text: str, most: int) -> str:
+    """In one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def _shown(day: date) -> str:
+    # Translators: how a date is shown, in Django's letters. Russian: d.m.Y
+    return date_format(day, _("j M Y"))
+
+
+def _list_url(organization: Organization, state: State) -> str:
+    """The whole list, for those who may log in."""
+    wanted = urlencode({"organization__id__exact": organization.pk, "state": state.value})
+    return f"{settings.PUBLIC_URL.rstrip('/')}{reverse('admin:deadlines_deadline_changelist')}?{wanted}"
+
+
+TITLES = {
+    State.OVERDUE: lambda: _("Overdue"),
+    State.UPCOMING: lambda: _("Upcoming"),
+    State.WITHOUT_DATE: lambda: _("Without date"),
+}
+COLORS = {State.OVERDUE: "#b3362b", State.UPCOMING: "#17697f", State.WITHOUT_DATE: "#5c6b73"}
+
+
+def render(digest: Digest) -> Mail:
+    """The mail, in the service's language. Whatever people have typed stays text."""
+    with translation.override(settings.LANGUAGE_CODE):
+        context = {
+            "organization": _shortened(digest.organization.name, 120),
+            "day": _shown(digest.day),
+            "days_ahead": digest.days_ahead,
+            "language": translation.get_language(),
+            "has_news": digest.has_news,
+            "groups": [
+                {
+                    "title": TITLES[state](),
+                    "color": COLORS[state],
+                    "count": group.count,
+                    "rows": group.rows,
+                    "more": group.more,
+                    "url": group.url,
+                }
+                for state, group in digest.groups.items()
+            ],
+        }
+        subject, text, html = (
+            render_to_string(f"{TEMPLATES}/{name}", context) for name in ("subject.txt", "text.txt", "body.html")
+        )
+    return Mail(_shortened(subject, 255), text.strip() + "\n", html)

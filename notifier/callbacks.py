@@ -72,8 +72,9 @@ def may_be_called(url: str) -> bool:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return False
-    plain = url.isascii() and url.isprintable() and not set(url) & set(' \\"<>{}') and port != 0
-    if not plain or not host or parts.username is not None or parts.scheme not in {"http", "https"}:
+    if not _is_plain(url) or not host or port == 0 or parts.username is not None:
+        return False
+    if parts.scheme not in {"http", "https"}:
         return False
     if is_listed(url):
         return True
@@ -82,9 +83,16 @@ def may_be_called(url: str) -> bool:
     return parts.scheme == "https" and "%" not in host and not is_inside(name) and (":" in host or not local)
 
 
+def _is_plain(url: str) -> bool:
+    """Whether every reader finds the same host in it: after a backslash some see a path, and others an address."""
+    return url.isascii() and url.isprintable() and not set(url) & set(' \\"<>{}')
+
+
 def is_listed(url: str) -> bool:
     """Whether `CALLBACK_HOSTS` names this URL's host: then its address may be private and its scheme http."""
     parts = urlsplit(url)
+    if not _is_plain(url) or parts.username is not None:
+        return False
     host = (parts.hostname or "").lower()
     name = f"[{host}]" if ":" in host else host
     port = parts.port or (443 if parts.scheme == "https" else 80)

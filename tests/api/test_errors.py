@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from api import authentication
 from api.problems import exception_handler
-from notifier import intake, ledger
+from notifier import insertion, intake, ledger
 from notifier.models import Organization, Recipient
 from tests.api.checks import assert_problem, ended, stored
 
@@ -153,7 +153,8 @@ def test_the_database_is_out(
 def test_the_database_goes_out_in_the_middle(
     quiet_api: APIClient, organization: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "accept", failing(OperationalError(SECRET)))
+    for place, name in ((ledger, "accept"), (insertion, "insert_one")):
+        monkeypatch.setattr(place, name, failing(OperationalError(SECRET)))
     for path, body in (("", HELLO), ("bulk/", {"notifications": [HELLO, HELLO]})):
         response = quiet_api.post(f"/api/notifications/{path}", body)
         assert_problem(response, 503, None, "unavailable")

@@ -46,6 +46,9 @@ WRONG: dict[str, list[str]] = {
     "CELERY_BROKER_URL": ["http://127.0.0.1", "amqp://", "sqs://a"],
     "CELERY_TASK_ALWAYS_EAGER": ["sometimes"],
     "API_OPEN": ["ajar"],
+    "API_THROTTLE_SEND": ["0/min", "600", "600/fortnight", "ten/min", "-1/s", "1.5/s", "6 /s", "9" * 10 + "/d", "on"],
+    "API_THROTTLE_RECIPIENT": ["0", "-1", "ten", "1.5", "20/h", "on"],
+    "API_THROTTLE_DAY": ["0", "-1", "ten", "1.5", "20/d", "9" * 12],
     "DEFAULT_CHAIN": ["email,fax", "email,email", "E-Mail"],
     "RETRY_DELAYS": ["30,soon", "30,,60", "0", "-30", "30;60", "nan", "inf"],
     "STEP_RETRY_SECONDS": ["0", "-5", "soon", "nan", "inf", "5 s"],
@@ -70,6 +73,7 @@ WRONG: dict[str, list[str]] = {
     "LANGUAGE_CODE": ["de", "EN"],
     "TIME_ZONE": ["Mars/Olympus", "../../etc/passwd", "+03:00"],
     "LOG_LEVEL": ["LOUD", "info"],
+    "SENTRY_DSN": ["key@sentry.example.com/1", "ftp://key@sentry.example.com/1"],
 }
 
 
@@ -185,6 +189,16 @@ def test_an_empty_value_counts_as_unset() -> None:
         ({"EMAIL_HOST_PASSWORD": "secret"}, "SMTP_DEFAULT_PASSWORD", "secret"),
         ({"SMTP_PASSWORD": "secret"}, "SMTP_DEFAULT_PASSWORD", "secret"),
         ({"EMAIL_TIMEOUT": "2.5"}, "SMTP_TIMEOUT", timedelta(seconds=2.5)),
+        ({}, "API_THROTTLE_SEND", env.Rate(600, 60)),
+        ({}, "API_THROTTLE_OPEN", False),
+        ({"API_THROTTLE_SEND": "600/min"}, "API_THROTTLE_OPEN", True),
+        ({"API_THROTTLE_SEND": "20/s"}, "API_THROTTLE_SEND", env.Rate(20, 1)),
+        ({"API_THROTTLE_SEND": "5/hour"}, "API_THROTTLE_SEND", env.Rate(5, 3600)),
+        ({"API_THROTTLE_SEND": "9/d"}, "API_THROTTLE_SEND", env.Rate(9, 86400)),
+        ({"API_THROTTLE_SEND": "Off"}, "API_THROTTLE_SEND", None),
+        ({}, "API_THROTTLE_RECIPIENT", None),
+        ({"API_THROTTLE_RECIPIENT": "20"}, "API_THROTTLE_RECIPIENT", 20),
+        ({"API_THROTTLE_DAY": "off"}, "API_THROTTLE_DAY", None),
     ],
 )
 def test_what_a_variable_means(variables: dict[str, str], name: str, value: object) -> None:

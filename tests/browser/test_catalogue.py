@@ -58,7 +58,7 @@ def test_the_catalogue_knows_what_a_template_says(template: Path) -> None:
     assert said - set(entries()) == set()
 
 
-@pytest.mark.parametrize("package", ["api", "notifier", "sandbox"])
+@pytest.mark.parametrize("package", ["api", "deadlines", "notifier", "sandbox"])
 def test_the_catalogue_knows_what_the_code_says(package: str) -> None:
     found = extract_from_dir(str(ROOT / package), [("**.py", "python")], keywords={"_": None})
     said = {message for _, _, message, _, _ in found if isinstance(message, str)}

@@ -3,22 +3,22 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
 from kombu import Connection
 
 from channels.base import Account, Message
 from channels.email import SmtpAccount
 from channels.email.check import check
-from channels.errors import ChannelError, MisconfiguredError
-from channels.sms import SmsAccount, SmsChannel
-from channels.telegram import TelegramAccount, TelegramChannel
-from notifier import diagnosis, organization_accounts, provider_accounts
-from notifier.models import EmailSettings, SmsSettings, TelegramSettings
+from channels.sms import SmsAccount
+from channels.telegram import TelegramAccount
+from notifier import diagnosis, organization_accounts, provider_accounts, trials
+from notifier.models import EmailSettings, ProviderSettings, SmsSettings, TelegramSettings
+from notifier.trials import Trial
 from notifier.vault import VaultError
 
 BROKER_SECONDS = 3
@@ -93,22 +93,27 @@ def _channel(channel: str, ask: Callable[[Account], Iterator[Finding]]) -> Itera
 
 
 def _of_organizations(to: Sequence[str]) -> Iterator[Finding]:
-    for row in EmailSettings.objects.filter(is_active=True).select_related("organization"):
-        yield from _own(row, lambda row=row: _smtp(organization_accounts.smtp_account(row), to))  # type: ignore[misc]
-    for sms in SmsSettings.objects.filter(is_active=True).select_related("organization"):
-        yield from _own(sms, lambda row=sms: _sms(organization_accounts.sms_account(row)))  # type: ignore[misc]
-    for bot in TelegramSettings.objects.filter(is_active=True).select_related("organization"):
-        yield from _own(bot, lambda row=bot: _telegram(organization_accounts.telegram_account(row)))  # type: ignore[misc]
+    asked: dict[type[ProviderSettings], Callable[[Any], Iterator[Finding]]] = {
+        EmailSettings: lambda row: _smtp(organization_accounts.smtp_account(row), to),
+        SmsSettings: lambda row: _sms(organization_accounts.sms_account(row)),
+        TelegramSettings: lambda row: _telegram(organization_accounts.telegram_account(row)),
+    }
+    for model, ask in asked.items():
+        rows = model._default_manager.select_related("organization").order_by("organization__slug")
+        for row in rows:
+            yield from _own(row, ask)
 
 
-def _own(
-    row: EmailSettings | SmsSettings | TelegramSettings, ask: Callable[[], Iterator[Finding]]
-) -> Iterator[Finding]:
+def _own(row: ProviderSettings, ask: Callable[[Any], Iterator[Finding]]) -> Iterator[Finding]:
     """An organization's account, under its name."""
-    try:
-        found = list(ask())
-    except VaultError:
-        found = [Finding(str(row._meta.verbose_name), State.BROKEN, _("The stored password cannot be read any more."))]
+    name = str(row._meta.verbose_name)
+    if not row.is_active:
+        found = [Finding(name, State.ABSENT, _("These settings are not active: no message leaves through them."))]
+    else:
+        try:
+            found = list(ask(row))
+        except VaultError:
+            found = [_found(name, trials.unreadable())]
     for one in found:
         yield Finding(f"{row.organization.slug}: {one.name}", one.state, one.detail, one.remedies)
 
@@ -130,30 +135,15 @@ def _smtp(account: Account, to: Sequence[str]) -> Iterator[Finding]:
 
 def _sms(account: Account) -> Iterator[Finding]:
     assert isinstance(account, SmsAccount)  # noqa: S101 - for the type
-    channel = SmsChannel()
-    for provider in account.providers:
-        yield _asked(f"SMS {provider.name}", lambda provider=provider: channel.check(provider))  # type: ignore[misc]
-    channel.close()
+    for name, trial in trials.of_sms(account).items():
+        yield _found(f"SMS {name}", trial)
 
 
 def _telegram(account: Account) -> Iterator[Finding]:
     assert isinstance(account, TelegramAccount)  # noqa: S101 - for the type
-    channel = TelegramChannel()
-    yield _asked("Telegram", lambda: channel.check(account))
-    channel.close()
+    yield _found("Telegram", trials.of_telegram(account))
 
 
-def _asked(name: str, ask: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, State.WELL, ask())
-    except (ChannelError, MisconfiguredError) as error:
-        return Finding(name, State.BROKEN, error.detail, [_(remedy) for remedy in _REMEDIES.get(error.code, ())])
-
-
-_REMEDIES = {
-    "authentication_failed": (gettext_noop("Check the token or password: the provider does not let us in."),),
-    "unreachable": (gettext_noop("A firewall may be in the way, or the address is wrong."),),
-    "timeout": (gettext_noop("A firewall may be in the way, or the address is wrong."),),
-    "tls_failed": (gettext_noop("The certificate is not valid for this address."),),
-    "misconfigured": (gettext_noop("Check the account at the provider: money, approval, sender."),),
-}
+def _found(name: str, trial: Trial) -> Finding:
+    state = State.BROKEN if trial.stage else State.WELL
+    return Finding(name, state, " ".join([trial.summary, *trial.details]), trial.remedies)

@@ -10,7 +10,6 @@ from django.db.models.signals import post_delete, post_migrate, post_save
 
 from channels.base import Account
 from channels.email import SmtpAccount
-from channels.email.account import Security
 from channels.email.presets import without_spaces
 from channels.sms import GatewayProvider, Provider, SmsAccount, SmscProvider, SmsRuProvider, TwilioProvider
 from channels.telegram import TelegramAccount
@@ -40,7 +39,7 @@ def smtp_account(row: EmailSettings) -> SmtpAccount:
         origin="organization",
         host=row.host,
         port=row.port,
-        security=_security(row),
+        security=row.security,
         user=row.user,
         password=without_spaces(secret_of(row)),
         from_email=row.from_email or (row.user if "@" in row.user else settings.DEFAULT_FROM_EMAIL),
@@ -137,12 +136,6 @@ for _model, _made in _MADE.values():
     post_save.connect(forget, sender=_model)
     post_delete.connect(forget, sender=_model)
 post_migrate.connect(forget)  # and after a flush
-
-
-def _security(row: EmailSettings) -> Security:
-    if row.use_ssl:
-        return "ssl"
-    return "starttls" if row.use_tls else "none"
 
 
 def _url(api_url: str) -> dict[str, Any]:

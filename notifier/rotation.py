@@ -16,9 +16,6 @@ SEALED = (
     "notifier.EmailSettings.secret",
     "notifier.SmsSettings.secret",
     "notifier.TelegramSettings.secret",
-    "notifier.EmailSettings.secret",
-    "notifier.SmsSettings.secret",
-    "notifier.TelegramSettings.secret",
 )
 """Every column that holds what `vault.seal` made: application, model, column. A new one is added here."""
 

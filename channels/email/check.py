@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 from channels.base import Message
@@ -13,7 +14,7 @@ from channels.email.account import SmtpAccount
 from channels.email.compose import Mail, compose
 from channels.email.replies import Phase
 from channels.email.session import Session
-from channels.errors import ChannelError, InvalidRecipientError, MisconfiguredError
+from channels.errors import ChannelError, InvalidRecipientError, MisconfiguredError, UnknownOutcomeError
 from channels.net import Deadline
 
 
@@ -40,6 +41,9 @@ _STAGE_OF = {
     Phase.END: Stage.MESSAGE,
 }
 _STAGE_OF_CODE = {"authentication_failed": Stage.LOGIN, "tls_failed": Stage.TLS}
+
+
+LONGEST = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +84,64 @@ class Checked:
         self.passed |= {stage: self.passed.get(stage, 0) + spent * (stage is stages[-1]) for stage in stages}
 
 
-def check(account: SmtpAccount, messages: Sequence[Message] = ()) -> Checked:
+def check(account: SmtpAccount, messages: Sequence[Message] = (), *, within: timedelta = LONGEST) -> Checked:
     """Go all the way with this account, over a connection of its own: up to the login, then send these messages.
 
-    Never raises for what the network, the server or the account does wrong. Takes at most a few times the account's
-    timeouts.
+    Never raises for what the network, the server or the account does wrong. `within`: all of it; what is under way then
+    has failed, and the messages after it are not tried.
     """
     checked = Checked()
-    asyncio.run(_check(account, messages, checked))
+    asyncio.run(_check(account, messages, checked, within))
     return checked
 
 
-async def _check(account: SmtpAccount, messages: Sequence[Message], checked: Checked) -> None:
-    session = Session(account)
-    stage = Stage.DNS
+async def _check(account: SmtpAccount, messages: Sequence[Message], checked: Checked, within: timedelta) -> None:
+    session, way = Session(account), _Way()
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            await _go(session, account, messages, checked, way)
+    except TimeoutError:
+        checked.fail(way.stage(session), _too_late(session), way.to)
+    finally:
+        if way.is_connected:
+            await session.close()
+
+
+@dataclass
+class _Way:
+    """How far it got."""
+
+    is_resolved: bool = False
+    is_connected: bool = False
+    to: str = ""
+
+    def stage(self, session: Session) -> Stage:
+        """What is under way."""
+        if not self.is_connected:
+            return Stage.CONNECT if self.is_resolved else Stage.DNS
+        return _STAGE_OF[session.phase]
+
+
+async def _go(session: Session, account: SmtpAccount, messages: Sequence[Message], checked: Checked, way: _Way) -> None:
     try:
         account.check()
-        with checked.timing(Stage.DNS):
-            found = await opening.resolve(account, Deadline(account.timeout))
-        stage = Stage.CONNECT
-        with checked.timing(Stage.CONNECT):
-            await opening.connect(session, found, Deadline(account.timeout))
-    except (ChannelError, MisconfiguredError) as error:
-        checked.fail(_STAGE_OF_CODE.get(error.code, stage), error)
+    except MisconfiguredError as error:
+        checked.fail(Stage.LOGIN if account.host else Stage.DNS, error)
         return
     try:
-        await _begin(session, account, checked)
-        for message in messages:
-            await _send(session, account, message, checked)
-    finally:
-        await session.close()
+        with checked.timing(Stage.DNS):
+            found = await opening.resolve(account, Deadline(account.timeout))
+        way.is_resolved = True
+        with checked.timing(Stage.CONNECT):
+            await opening.connect(session, found, Deadline(account.timeout))
+        way.is_connected = True
+    except (ChannelError, MisconfiguredError) as error:
+        checked.fail(way.stage(session), error)
+        return
+    await _begin(session, account, checked)
+    for message in messages:
+        way.to = message.to
+        await _send(session, account, message, checked)
 
 
 async def _begin(session: Session, account: SmtpAccount, checked: Checked) -> None:
@@ -137,6 +169,12 @@ async def _send(session: Session, account: SmtpAccount, message: Message, checke
         checked.sent.append(message.to)
     except (ChannelError, MisconfiguredError) as error:
         checked.fail(_stage(error, session.phase), error, message.to)
+
+
+def _too_late(session: Session) -> ChannelError:
+    if session.phase is Phase.END:
+        return UnknownOutcomeError("The server took the message and did not answer in time.")
+    return session.silence()
 
 
 def _composed(account: SmtpAccount, message: Message) -> Mail:

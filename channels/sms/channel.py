@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 
 from channels.base import Account, Channel, Message, Receipt
 from channels.errors import ChannelError, InvalidRecipientError, MisconfiguredError, TemporaryError
-from channels.sms.provider import Provider, Sms
+from channels.sms.provider import Provider, Sms, Standing
 from channels.sms.segments import shorten
 from channels.web import WebClient
 
@@ -56,8 +56,8 @@ class SmsChannel(Channel[SmsAccount]):
                 return Receipt(provider_id, _remarks(provider, sms, message, account, failures))
         raise _most_hopeful(failures)
 
-    def check(self, provider: Provider) -> str:
-        """Whether this provider lets us in, as `Provider.check` says it."""
+    def check(self, provider: Provider) -> Standing:
+        """Whether this provider lets us in: `Provider.check`."""
         return provider.check(self._web)
 
     def close(self) -> None:

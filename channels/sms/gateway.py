@@ -27,6 +27,7 @@ from channels.sms.provider import (
     Provider,
     Refusal,
     Sms,
+    Standing,
     by_status,
     explained,
 )
@@ -73,13 +74,13 @@ class GatewayProvider(Provider):
         refusal = refusal or by_status(reply.status)
         raise explained(refusal, reply, self, sms, secrets=(self.token,), words=_words(answer))
 
-    def check(self, web: WebClient) -> str:
+    def check(self, web: WebClient) -> Standing:
         """There is no question that every gateway knows: any answer that does not refuse the token will do."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         reply = web.get(self.url, service=self.name, timeout=self.timeout, headers=headers)
         if reply.status in {401, 403} or reply.status >= 500 or 300 <= reply.status < 400:
             raise explained(by_status(reply.status), reply, self, secrets=(self.token,), words=_words(reply.record()))
-        return f"answers (HTTP {reply.status})"
+        return Standing(name=f"HTTP {reply.status}")
 
 
 def _is_id(value: object) -> bool:

@@ -34,6 +34,14 @@ class Sms:
         return self.to.removeprefix("+")
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a provider tells of an account that it lets in; "" for what it does not."""
+
+    name: str = ""
+    balance: str = ""
+
+
 class Provider(ABC):
     """An account at one provider. Subclasses are frozen dataclasses that hide their secrets from `repr`.
 
@@ -51,8 +59,8 @@ class Provider(ABC):
         """
 
     @abstractmethod
-    def check(self, web: WebClient) -> str:
-        """Ask whether the account is let in, without sending anything; says what the provider told, "" for nothing.
+    def check(self, web: WebClient) -> Standing:
+        """Ask whether the account is let in, without sending anything.
 
         Raises as `send` does.
         """

@@ -18,10 +18,12 @@ from channels.sms.provider import (
     Provider,
     Refusal,
     Sms,
+    Standing,
     by_status,
     code_in,
     explained,
 )
+from channels.text import quoted
 from channels.web import Reply, WebClient, as_form
 
 LARGEST_ID = 2**31 - 1
@@ -70,14 +72,14 @@ class SmscProvider(Provider):
             return str(answer["id"])
         raise self._refused(reply, sms)
 
-    def check(self, web: WebClient) -> str:
+    def check(self, web: WebClient) -> Standing:
         """The account's balance: "API, HTTP/HTTPS: Получение баланса" (https://smsc.ru/api/http/balance/)."""
         fields = as_form({"login": self.login, "psw": self.password, "fmt": "3"})
         url = f"{self.api_url.rstrip('/')}/sys/balance.php"
         reply = web.post(url, fields, service=self.name, timeout=self.timeout)
         answer = reply.record()
         if reply.ok and not _is_error(answer) and answer.get("balance") is not None:
-            return f"balance {str(answer['balance'])[:32]}"
+            return Standing(balance=quoted(answer["balance"], self.password))
         raise self._refused(reply)
 
     def _refused(self, reply: Reply, sms: Sms | None = None) -> ChannelError | MisconfiguredError:

@@ -21,10 +21,12 @@ from channels.sms.provider import (
     Provider,
     Refusal,
     Sms,
+    Standing,
     by_status,
     code_in,
     explained,
 )
+from channels.text import quoted
 from channels.web import Reply, WebClient, as_form
 
 ACCEPTED = 100
@@ -87,15 +89,15 @@ class SmsRuProvider(Provider):
         words = f"code {code}: {answer.get('status_text') or ''}" if code else ""
         raise explained(_refusal(reply, code), reply, self, sms, secrets=(self.api_id,), words=words)
 
-    def check(self, web: WebClient) -> str:
-        """By "API: Проверка авторизации" (https://sms.ru/api/auth)."""
-        url = f"{self.api_url.rstrip('/')}/auth/check"
+    def check(self, web: WebClient) -> Standing:
+        """By "API: Получение состояния баланса" (https://sms.ru/api/balance)."""
+        url = f"{self.api_url.rstrip('/')}/my/balance"
         fields = as_form({"api_id": self.api_id, "json": "1"})
         reply = web.post(url, fields, service=self.name, timeout=self.timeout)
         answer = reply.record()
         code = code_in(answer, "status_code")
         if reply.ok and code == ACCEPTED:
-            return ""
+            return Standing(balance=quoted(answer.get("balance", ""), self.api_id))
         words = f"code {code}: {answer.get('status_text') or ''}" if code else ""
         raise explained(_refusal(reply, code), reply, self, secrets=(self.api_id,), words=words)
 

@@ -19,6 +19,7 @@ from channels.sms.provider import (
     Provider,
     Refusal,
     Sms,
+    Standing,
     by_status,
     code_in,
     explained,
@@ -90,7 +91,7 @@ class TwilioProvider(Provider):
         words = f"code {code}: {message or ''}" if code else message or ""
         raise explained(refusal, reply, self, sms, secrets=(self.token,), words=words)
 
-    def check(self, web: WebClient) -> str:
+    def check(self, web: WebClient) -> Standing:
         """The account itself: "Account resource: Fetch an Account"."""
         reply = web.get(
             f"{self.api_url.rstrip('/')}/2010-04-01/Accounts/{quote(self.sid, safe='')}.json",
@@ -101,7 +102,7 @@ class TwilioProvider(Provider):
         answer = reply.record()
         status = answer.get("status")
         if reply.ok and status == "active":
-            return ""
+            return Standing(name=quoted(answer.get("friendly_name") or "", self.token))
         if reply.ok and isinstance(status, str):
             raise MISCONFIGURED.explain(f"{self.name}: the account is {quoted(status, self.token)}.")
         code = code_in(answer, "code")

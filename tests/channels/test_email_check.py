@@ -1,6 +1,7 @@
 """An account tried out: the stage that fails is named, and the ones before it have passed."""
 
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -13,7 +14,7 @@ import trustme
 from channels.base import Message
 from channels.email import SmtpAccount
 from channels.email.check import Checked, Stage, check
-from tests.channels.smtp_peer import Action, Drop, Hang, SmtpPeer
+from tests.channels.smtp_peer import Action, Drip, Drop, Hang, SmtpPeer
 from tests.channels.test_email_connections import tls_for
 
 DNS, CONNECT, TLS, LOGIN, SENDER, RECIPIENT, MESSAGE = Stage
@@ -96,6 +97,9 @@ def test_the_stage_that_failed(
         ({"security": "ssl"}, TLS, "tls_failed"),
         ({"from_email": "nobody"}, SENDER, "misconfigured"),
         ({"password": "wrong"}, LOGIN, "authentication_failed"),
+        ({"password": ""}, LOGIN, "misconfigured"),
+        ({"auth_in_clear": False}, LOGIN, "misconfigured"),
+        ({"host": ""}, DNS, "misconfigured"),
     ],
 )
 def test_what_the_account_lacks(options: dict[str, Any], stage: Stage, code: str) -> None:
@@ -137,3 +141,23 @@ def test_certificates(security: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert list(checked.passed)[:4] == [DNS, CONNECT, TLS, LOGIN]
         wrong = check(account(peer.port, security=security, password="wrong"), MESSAGES)
         assert [(failure.stage, TLS in wrong.passed) for failure in wrong.failures] == [(LOGIN, True)]
+
+
+@pytest.mark.parametrize(
+    ("script", "stage", "code", "to", "sent"),
+    [
+        ({"connect": Hang}, CONNECT, "timeout", "", 0),
+        ({"AUTH": Hang}, LOGIN, "timeout", "", 0),
+        ({"RCPT": ["250 ok", Hang]}, RECIPIENT, "timeout", "second@example.net", 1),
+        ({"END": Hang}, MESSAGE, "outcome_unknown", "first@example.net", 0),
+        ({"RCPT": Drip("250 2.1.5 ok", every=0.1)}, RECIPIENT, "timeout", "first@example.net", 0),
+    ],
+)
+def test_it_ends_in_time(script: Mapping[str, Action], stage: Stage, code: str, to: str, sent: int) -> None:
+    with SmtpPeer(script, user="u", password="canary") as peer:
+        begun = time.monotonic()
+        checked = check(account(peer.port), MESSAGES, within=timedelta(seconds=0.5))
+        assert time.monotonic() - begun < 1.9  # the account's own timeouts are longer
+    assert failed(checked) == [(stage, code, to)]
+    assert len(checked.sent) == sent
+    assert stage not in checked.passed or sent

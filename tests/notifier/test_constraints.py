@@ -11,7 +11,16 @@ from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from notifier.models import Attempt, IdempotencyKey, Membership, Notification, Recipient
+from notifier.models import (
+    ApiKey,
+    Attempt,
+    EmailSettings,
+    IdempotencyKey,
+    Membership,
+    Notification,
+    Recipient,
+    SmsSettings,
+)
 from notifier.states import Outcome, Status
 from tests.notifier.rows import in_state, organization, person, stored
 
@@ -101,8 +110,23 @@ def test_an_idempotency_key_is_there_once() -> None:
         IdempotencyKey.objects.create(**key)
 
 
+KEYS_AND_ACCOUNTS: list[tuple[str, type[models.Model], dict[str, Any]]] = [
+    ("api_key_kind", ApiKey, {"kind": "demo", "prefix": "ntf_demo", "digest": b"0" * 32}),
+    ("email_settings_tls_or_ssl", EmailSettings, {"host": "smtp.example.com", "use_tls": True, "use_ssl": True}),
+    ("email_settings_port", EmailSettings, {"host": "smtp.example.com", "port": 0}),
+    ("email_settings_port", EmailSettings, {"host": "smtp.example.com", "port": 65536}),
+    ("sms_settings_provider", SmsSettings, {"provider": "pigeon"}),
+]
+
+
+@pytest.mark.parametrize(("name", "model", "values"), KEYS_AND_ACCOUNTS)
+def test_an_impossible_key_or_account_is_refused(name: str, model: type[models.Model], values: dict[str, Any]) -> None:
+    with pytest.raises(IntegrityError, match=name), transaction.atomic():
+        model._default_manager.create(organization=organization(), **values)
+
+
 def test_every_constraint_of_the_domain_is_tried_here() -> None:
-    tried = {name for name, *_ in (*IMPOSSIBLE, *ATTEMPTS)}
+    tried = {name for name, *_ in (*IMPOSSIBLE, *ATTEMPTS)} | {name for name, *_ in KEYS_AND_ACCOUNTS}
     tried |= {"notification_one_addressee", "recipient_has_an_address", "recipient_external_id"}
     tried |= {"membership_role", "membership_once", "idempotency_key_once"}
     assert tried == {

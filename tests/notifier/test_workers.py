@@ -199,6 +199,7 @@ def test_sigterm_under_load_loses_nothing_and_sends_nothing_twice(service: Servi
     service.accept(300)
     for name, many in (("first", 50), ("second", 100)):
         with worker(service.environment, service.directory, name=name) as working:
+            working.wait_for_line("ready")  # the first one may have sent as many as the second waits for
             working.wait_for(lambda many=many: len(service.arrived()) >= many, 20, f"{many} arrive")  # type: ignore[misc]
             assert working.stop(signal.SIGTERM) == 0
         assert set(service.statuses()) == {"queued", "sent"}  # nothing in a dead worker's hands

@@ -7,8 +7,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import BaseCommand, CommandError
 
+from channels.errors import MisconfiguredError
 from notifier.models import DEFAULT_SLUG, EmailSettings, Organization
-from notifier.organization_accounts import seal_secret
+from notifier.organization_accounts import seal_secret, smtp_account
 
 
 class Command(BaseCommand):
@@ -37,9 +38,12 @@ class Command(BaseCommand):
         row.is_active = row.may_be_inside = True
         try:
             row.full_clean()
+            smtp_account(row).check()
         except ValidationError as error:
             wrong = "; ".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
             raise CommandError(f"Refused, nothing was stored: {wrong}") from None
+        except MisconfiguredError as error:
+            raise CommandError(f"Refused, nothing was stored: {error.detail}") from None
         row.save()
         self.stdout.write(
             f"{organization.slug} sends through {row.host}:{row.port} now. Press Test e-mail in the admin."

@@ -1,0 +1,124 @@
+"""`manage.py doctor`: asks everything, says what to do, and its exit code tells."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django.fixtures import Settings
+
+from notifier.models import EmailSettings, Organization, SmsSettings, TelegramSettings
+from notifier.organization_accounts import seal_secret
+from tests.channels.http_peer import HttpPeer, answer, free_port, http_peer
+from tests.channels.smtp_peer import SmtpPeer
+from tests.servers.processes import DEVELOPMENT, PASSED_ON, ROOT
+
+CANARY = "canary-of-a-secret"
+
+
+def doctor(*arguments: str) -> tuple[bool, str]:
+    """Whether all is well, and what is printed."""
+    out = io.StringIO()
+    try:
+        call_command("doctor", *arguments, stdout=out)
+    except CommandError as error:
+        return False, out.getvalue() + str(error)
+    return True, out.getvalue()
+
+
+@pytest.fixture
+def smtp(settings: Settings) -> Iterator[SmtpPeer]:
+    """The environment's server."""
+    with SmtpPeer(user="u", password=CANARY) as peer:
+        settings.SMTP_HOST, settings.SMTP_PORT, settings.SMTP_USE_TLS = "127.0.0.1", peer.port, False
+        settings.SMTP_DEFAULT_USER, settings.SMTP_DEFAULT_PASSWORD = "u", CANARY
+        settings.DEFAULT_FROM_EMAIL = "sender@example.com"
+        yield peer
+
+
+@pytest.fixture
+def http(settings: Settings) -> Iterator[HttpPeer]:
+    with http_peer() as peer:
+        settings.TELEGRAM_API_URL = settings.SMSC_API_URL = peer.url
+        yield peer
+
+
+@pytest.mark.django_db
+def test_nothing_is_configured_and_nothing_is_broken() -> None:
+    is_well, text = doctor()
+    assert is_well
+    assert "✓ database" in text
+    for channel in ("email", "sms", "telegram"):
+        assert f"– {channel}: " in text
+
+
+@pytest.mark.django_db
+def test_the_environments_accounts(smtp: SmtpPeer, http: HttpPeer, settings: Settings) -> None:
+    settings.TELEGRAM_BOT_TOKEN = f"1:{CANARY}"
+    http.plan(answer(200, {"ok": True, "result": {"username": "acme_bot"}}))
+    is_well, text = doctor("--to", "user@example.com")
+    assert is_well
+    assert f"✓ SMTP 127.0.0.1:{smtp.port}: dns " in text
+    assert "@acme_bot" in text
+    assert [mail.recipient for mail in smtp.taken] == ["user@example.com"]
+    assert CANARY not in text
+    assert doctor()[0] is False  # the plan is over: Telegram answers no more
+    assert len(smtp.taken) == 1  # without --to it ends with the login
+
+
+@pytest.mark.django_db
+def test_what_is_broken_is_named_with_a_remedy(smtp: SmtpPeer, settings: Settings) -> None:
+    settings.SMTP_DEFAULT_PASSWORD = "wrong"
+    is_well, text = doctor()
+    assert not is_well
+    assert f"✗ SMTP 127.0.0.1:{smtp.port}: login: The server refused the login (535 5.7.8)." in text
+    assert "    Check user and password" in text
+    assert "Broken: 1." in text
+
+
+@pytest.mark.django_db
+def test_each_organizations_accounts_are_asked(smtp: SmtpPeer, http: HttpPeer) -> None:
+    acme = Organization.objects.create(slug="acme", name="Acme")
+    wrong: dict[str, Any] = {"host": "127.0.0.1", "port": smtp.port, "use_tls": False, "user": "u"}
+    EmailSettings.objects.create(organization=acme, secret=seal_secret("wrong"), **wrong)
+    SmsSettings.objects.create(organization=acme, provider="smsc", login="me", secret=seal_secret(CANARY))
+    TelegramSettings.objects.create(organization=acme, secret=seal_secret(f"1:{CANARY}"), is_active=False)
+    rose = Organization.objects.create(slug="rose", name="Rose")
+    TelegramSettings.objects.create(organization=rose, secret=b"not sealed")
+    http.plan(answer(200, {"balance": "12.50"}))
+    is_well, text = doctor()
+    assert not is_well
+    assert f"✗ acme: SMTP 127.0.0.1:{smtp.port}: login: " in text
+    assert "✓ acme: SMS smsc: " in text
+    assert "balance 12.50" in text
+    assert "– acme: Telegram settings: These settings are not active" in text
+    assert "✗ rose: Telegram settings: The stored password or token cannot be read any more." in text
+    assert CANARY not in text
+
+
+def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    base = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", "doctor"],
+        cwd=ROOT,
+        env={**base, **DEVELOPMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_exit_code_of_a_real_process(database: str) -> None:
+    well = run({"DATABASE_URL": database})
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert "All is well." in well.stdout
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    broken = run({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3", "REDIS_URL": nobody, "LANGUAGE_CODE": "ru"})
+    assert broken.returncode == 1
+    assert broken.stdout.count("✗ ") == 2, broken.stdout
+    assert "Traceback" not in broken.stdout + broken.stderr

@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -37,7 +38,8 @@ class DeadlineForm(forms.ModelForm):
 
     def _get_validation_exclusions(self) -> Any:
         """The organization cannot be changed and yet counts: with it there is one deadline of a kind."""
-        return super()._get_validation_exclusions() - {"organization"}  # type: ignore[misc]  # Django's, unpublished
+        excluded = super()._get_validation_exclusions()  # type: ignore[misc]  # Django's, unpublished
+        return excluded if "organization" in self.fields else excluded - {"organization"}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -152,7 +154,7 @@ class DeadlineAdmin(Scoped):
         reading = csv_files.read(zlib.decompress(bytes(draft.content)))
         if request.method == "POST" and not reading.problems:
             return self._import(request, draft, reading)
-        dry = None if reading.problems else imports.store(draft.organization, reading.lines, dry_run=True)
+        dry = self._tried(draft, reading)
         context = {
             "title": _("Import deadlines"),
             "organization": draft.organization,
@@ -164,8 +166,19 @@ class DeadlineAdmin(Scoped):
         }
         return self._page(request, "preview", context)
 
+    def _tried(self, draft: ImportDraft, reading: csv_files.Reading) -> imports.Counts | None:
+        """What it would do; None where something is wrong with it."""
+        try:
+            return None if reading.problems else imports.store(draft.organization, reading.lines, dry_run=True)
+        except imports.NamesakesError as error:
+            reading.problems.extend(error.problems)
+            return None
+
     def _import(self, request: HttpRequest, draft: ImportDraft, reading: csv_files.Reading) -> HttpResponse:
-        counts = imports.store(draft.organization, reading.lines)
+        try:
+            counts = imports.store(draft.organization, reading.lines)
+        except imports.NamesakesError:  # one was made meanwhile: the preview names the lines
+            return redirect(request.path)
         draft.delete()
         said = _("Deadlines imported: %(created)d created, %(changed)d changed, %(unchanged)d unchanged.")
         self.log_change(request, draft.organization, said % counts.as_dict())
@@ -181,7 +194,10 @@ class DeadlineAdmin(Scoped):
         """All that the list shows with these filters, on all of its pages."""
         if not self.has_view_permission(request):
             raise Http404
-        return _file(self.get_changelist_instance(request).get_queryset(request))
+        try:
+            return _file(self.get_changelist_instance(request).get_queryset(request))
+        except IncorrectLookupParameters:
+            return redirect("admin:deadlines_deadline_changelist")
 
     @admin.action(description=gettext_lazy("Export selected deadlines as CSV"), permissions=["view"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Deadline]) -> HttpResponse:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from django.db import IntegrityError, models, transaction
-from django.utils.translation import gettext as _
+from django.db import models, transaction
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
 from rest_framework import status
@@ -16,6 +15,7 @@ from rest_framework.serializers import BaseSerializer
 
 from deadlines import csv_files, imports
 from deadlines.csv_files import Problem
+from deadlines.imports import NamesakesError
 from deadlines.inputs import CsvParser, DeadlineInput, DeadlineOutput, DeadlineQuery, ImportOutput, ImportQuery
 from deadlines.models import Deadline, DigestSettings, Kind
 from deadlines.states import matching
@@ -71,12 +71,7 @@ class DeadlineViews(GenericAPIView[Deadline]):
             values = {"kind": Kind.MEDICAL_EXAM, "due_date": None, "note": "", **values}
         for name, value in values.items():
             setattr(row, name, value)
-        try:
-            with transaction.atomic():
-                row.save()
-        except IntegrityError:
-            detail = _("This person has a deadline of this kind already.")
-            raise ValidationError({"person": [detail]}, code="unique") from None
+        row.save()
         return row
 
 
@@ -89,7 +84,6 @@ class DeadlineViews(GenericAPIView[Deadline]):
     ),
     post=extend_schema(
         summary="Create a deadline",
-        description="A person has one deadline of each kind: another one is refused with the code `unique`.",
         request=DeadlineInput,
         responses={201: DeadlineOutput, **problems(400, 413, 415)},
         examples=[DEADLINE, WITHOUT_DATE],
@@ -170,7 +164,8 @@ class ImportView(DeadlineViews):
             "CSV with a header line; columns `person`, `kind`, `due_date`, `note` (or their Russian names), separated "
             "by comma, semicolon or tab, in UTF-8 or Windows-1251, at most 10,000 lines and 5 MB. All of it is stored "
             "or nothing; errors name line and column, as in `line.3.due_date`. A person's deadline of the same kind is "
-            "changed, and none is deleted; so importing a file twice changes nothing."
+            "changed, and none is deleted; so importing a file twice changes nothing. A line that could mean several "
+            "people is refused."
         ),
         parameters=[ImportQuery],
         request={"text/csv": OpenApiTypes.STR},
@@ -179,13 +174,17 @@ class ImportView(DeadlineViews):
     )
     def post(self, request: Request) -> Response:
         """Store the file's lines: 200, with what was done."""
-        query = ImportQuery.of(request)
+        query = ImportQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
         # Of an empty body REST framework asks no parser.
         data = cast("dict[str, Any]", request.data)
         reading = csv_files.read(data.get("content", b""), data.get("encoding", ""))
         if reading.problems:
             raise ValidationError(_by_line(reading.problems))
-        counts = imports.store(self.organization, reading.lines, dry_run=query.is_dry)
+        try:
+            counts = imports.store(self.organization, reading.lines, dry_run=query.is_dry)
+        except NamesakesError as error:
+            raise ValidationError(_by_line(error.problems)) from None
         return Response({**counts.as_dict(), "dry_run": query.is_dry})
 
 

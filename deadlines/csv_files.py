@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.utils import translation
+from django.utils.formats import get_format
 from django.utils.translation import gettext as _
 
-from deadlines.models import Deadline, Kind, one_spelling
+from deadlines.models import LONGEST_NOTE, LONGEST_PERSON, Deadline, Kind, one_spelling, tidy_note
 
 MOST_BYTES = 5 * 1024 * 1024
 MOST_LINES = 10_000
@@ -42,7 +43,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_START = r"""(^|[,;\t\r\n][ "]{0,2})"""  # of a cell; or within a text, where a spreadsheet separates by another sign
+_FORMULA = r"(?='*[=+\-@\t\r＝＋－＠])"
+_RISKY, _HARMLESS = re.compile(_START + _FORMULA), re.compile(f"{_START}'{_FORMULA}")
 
 
 class Problem(NamedTuple):
@@ -198,7 +201,7 @@ def _checked(text: str, longest: int) -> str:
 
 
 def _person(cell: str) -> str:
-    person = _checked(one_spelling(cell), 255)
+    person = _checked(one_spelling(cell), LONGEST_PERSON)
     if not person:
         raise _WrongError("blank", _("This field may not be blank."))
     return person
@@ -215,8 +218,7 @@ def _kind(cell: str) -> str:
 
 
 def _note(cell: str) -> str:
-    # However a spreadsheet writes the line breaks within a cell.
-    return _checked("\n".join(cell.strip().splitlines()), 1000)
+    return _checked(tidy_note(cell), LONGEST_NOTE)
 
 
 def _due_date(cell: str) -> date | None:
@@ -255,10 +257,12 @@ def _kinds() -> dict[str, str]:
 def write(deadlines: Iterable[Deadline]) -> str:
     """The same table for a spreadsheet, which runs nothing of it; `read` understands it again.
 
-    With a byte order mark: without it Excel takes UTF-8 for something else.
+    With a byte order mark: without it Excel takes UTF-8 for something else. And with a semicolon where the language has
+    a comma in its numbers: there Excel sees no column in commas.
     """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
+    separator = ";" if get_format("DECIMAL_SEPARATOR") == "," else ","
+    writer = csv.writer(out, delimiter=separator, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for one in deadlines:
         due = one.due_date.isoformat() if one.due_date else ""
@@ -268,8 +272,8 @@ def write(deadlines: Iterable[Deadline]) -> str:
 
 def _guarded(text: str) -> str:
     """With an apostrophe before what a spreadsheet would take for a formula, or for such an apostrophe."""
-    return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
+    return _RISKY.sub(r"\1'", text)
 
 
 def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith((*_FORMULA, "'")) else text
+    return _HARMLESS.sub(r"\1", text)

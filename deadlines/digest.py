@@ -1,5 +1,6 @@
 """An organization's digest: what is without date, overdue and upcoming on a day, as one mail."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -28,6 +29,7 @@ NOTE_SIGNS = 120
 NAME_SIGNS = 160
 GROUPS = (State.OVERDUE, State.UPCOMING, State.WITHOUT_DATE)
 TEMPLATES = "messages/deadline_digest"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Row(NamedTuple):
@@ -97,7 +99,8 @@ def collect(organization: Organization, day: date, calendar: DigestSettings | No
             order = ("person", "kind") if state is State.WITHOUT_DATE else ("due_date", "person", "kind")
             first = own.filter(matching(state, day, horizon)).order_by(*order)[:MOST_ROWS]
             rows = list(_fitting(_row(one, day) for one in first))
-            groups[state] = Group(state, counts[state.value], rows, _list_url(organization, state))
+            count = max(counts[state.value], len(rows))  # one may have come since they were counted
+            groups[state] = Group(state, count, rows, _list_url(organization, state))
     return Digest(organization, day, calendar.days_ahead, counts["total"], groups)
 
 
@@ -118,13 +121,13 @@ def _row(one: Deadline, day: date) -> Row:
             when = _("days overdue: %(days)d") % {"days": -days}
         else:
             when = _("days left: %(days)d") % {"days": days} if days else _("today")
-    note = _shortened(one.note, NOTE_SIGNS)
-    return Row(_shortened(one.person, NAME_SIGNS), str(one.get_kind_display()), note, due, when)
+    note = one_line(one.note, NOTE_SIGNS)
+    return Row(one_line(one.person, NAME_SIGNS), str(one.get_kind_display()), note, due, when)
 
 
-def _shortened(text: str, most: int) -> str:
-    """In one line."""
-    line = " ".join(text.split())
+def one_line(text: str, most: int) -> str:
+    """In one line, without control characters."""
+    line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
@@ -151,7 +154,7 @@ def render(digest: Digest) -> Mail:
     """The mail, in the service's language. Whatever people have typed stays text."""
     with translation.override(settings.LANGUAGE_CODE):
         context = {
-            "organization": _shortened(digest.organization.name, 120),
+            "organization": one_line(digest.organization.name, 120),
             "day": _shown(digest.day),
             "days_ahead": digest.days_ahead,
             "language": translation.get_language(),
@@ -171,4 +174,4 @@ def render(digest: Digest) -> Mail:
         subject, text, html = (
             render_to_string(f"{TEMPLATES}/{name}", context) for name in ("subject.txt", "text.txt", "body.html")
         )
-    return Mail(_shortened(subject, 255), text.strip() + "\n", html)
+    return Mail(one_line(subject, 255), text.strip() + "\n", html)

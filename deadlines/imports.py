@@ -1,13 +1,16 @@
 """From a file's lines to rows: all of them or none."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from deadlines.csv_files import Line
+from deadlines.csv_files import Line, Problem
 from deadlines.models import Deadline
 from notifier.models import Organization
 
@@ -27,35 +30,42 @@ class Counts:
         return asdict(self)
 
 
+class NamesakesError(Exception):
+    """Several deadlines could be meant by a line; nothing was stored. `problems`: which lines."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(len(problems))
+        self.problems = problems
+
+
 def store(organization: Organization, lines: Sequence[Line], *, dry_run: bool = False) -> Counts:
     """Store these: a person's deadline of this kind is changed where there is one, and made where there is none.
 
-    A column that the file does not have stays as it is. `dry_run`: only counts.
+    A column that the file does not have stays as it is. `dry_run`: only counts. NamesakesError where there are several.
     """
     with transaction.atomic():
         if not dry_run:  # two imports at once: the second one sees what the first has done
             Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
         known = _known(organization, lines)
-        counts, changed = Counts(), []
-        for line in lines:
-            row = known.get(line.key)
-            if row is None:
-                counts.created += 1
-                changed.append(Deadline(organization=organization, **line.values))
-            elif _apply(row, line.values):
-                counts.changed += 1
-                changed.append(row)
-            else:
-                counts.unchanged += 1
+        made = [Deadline(organization=organization, **line.values) for line in lines if line.key not in known]
+        changed = [row for line in lines if (row := known.get(line.key)) and _apply(row, line.values)]
         if not dry_run:
-            _write(changed)
-    return counts
+            Deadline.objects.bulk_create(made, batch_size=BATCH)
+            _write(changed, {name for line in lines for name in line.values} & {"due_date", "note"})
+    return Counts(len(made), len(changed), len(lines) - len(made) - len(changed))
 
 
 def _known(organization: Organization, lines: Sequence[Line]) -> dict[tuple[str, str], Deadline]:
+    """What each line means, where it means one."""
     people = sorted({line.key[0] for line in lines})
     found = Deadline.objects.filter(organization=organization).order_by()
-    return {(row.person, row.kind): row for some in _batches(people) for row in found.filter(person__in=some)}
+    rows = [row for some in _batches(people) for row in found.filter(person__in=some)]
+    many = {key for key, number in Counter((row.person, row.kind) for row in rows).items() if number > 1}
+    detail = _("There are several people of this name: change theirs by hand.")
+    problems = [Problem(line.number, "person", "ambiguous", detail) for line in lines if line.key in many]
+    if problems:
+        raise NamesakesError(problems)
+    return {(row.person, row.kind): row for row in rows}
 
 
 def _apply(row: Deadline, values: dict[str, Any]) -> bool:
@@ -66,28 +76,12 @@ def _apply(row: Deadline, values: dict[str, Any]) -> bool:
     return bool(new)
 
 
-def _write(rows: Sequence[Deadline]) -> None:
-    """Made or changed by the key, not by the id: what somebody stored or deleted meanwhile is no error."""
+def _write(rows: Sequence[Deadline], columns: AbstractSet[str]) -> None:
+    """Only the file's `columns`: what somebody wrote meanwhile into another one stays, and who was deleted is gone."""
     now = timezone.now()
-    wanted = [
-        Deadline(
-            organization_id=row.organization_id,
-            person=row.person,
-            kind=row.kind,
-            due_date=row.due_date,
-            note=row.note,
-            created_at=row.created_at,
-            updated_at=now,
-        )
-        for row in rows
-    ]
-    Deadline.objects.bulk_create(
-        wanted,
-        batch_size=BATCH,
-        update_conflicts=True,
-        unique_fields=["organization", "person", "kind"],
-        update_fields=["due_date", "note", "updated_at"],
-    )
+    for row in rows:
+        row.updated_at = now
+    Deadline.objects.bulk_update(rows, [*sorted(columns), "updated_at"], batch_size=BATCH)
 
 
 def _batches(people: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -11,7 +11,7 @@ from rest_framework.exceptions import APIException, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from deadlines.csv_files import MOST_BYTES
-from deadlines.models import Deadline, Kind, one_spelling
+from deadlines.models import LONGEST_NOTE, LONGEST_PERSON, Deadline, Kind, one_spelling, tidy_note
 from deadlines.states import State, state_of
 from notifier.inputs.fields import Choice, StrictSerializer, Text
 from notifier.outputs import Moment
@@ -40,14 +40,21 @@ class Day(serializers.DateField):
 class DeadlineInput(StrictSerializer):
     """A deadline, as a client describes one."""
 
-    person = Text(max_length=255, one_line=True)
+    person = Text(max_length=LONGEST_PERSON, one_line=True)
     kind = Choice(Kind.choices, required=False)
     due_date = Day(required=False, allow_null=True)
-    note = Text(required=False, allow_blank=True, max_length=1000)
+    note = Text(required=False, allow_blank=True, max_length=LONGEST_NOTE)
 
     def validate_person(self, value: str) -> str:
+        """In the one spelling, which may be longer."""
+        person = one_spelling(value)
+        if len(person) > LONGEST_PERSON:
+            self.fields["person"].fail("max_length", max_length=LONGEST_PERSON)
+        return person
+
+    def validate_note(self, value: str) -> str:
         """In the one spelling."""
-        return one_spelling(value)
+        return tidy_note(value)
 
 
 class DeadlineOutput(serializers.ModelSerializer[Deadline]):
@@ -80,8 +87,8 @@ class DeadlineQuery(Query):
         return one_spelling(value)
 
 
-class ImportQuery(Query):
-    """Whether to store anything."""
+class ImportQuery(StrictSerializer):
+    """Whether to store anything. What is misspelt or empty is refused: nobody who wants a dry run gets a real one."""
 
     dry_run = serializers.ChoiceField(
         choices=["0", "1", "false", "true"], required=False, help_text="1: only say what would be done."

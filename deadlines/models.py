@@ -6,19 +6,25 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from notifier.models import Organization
 
+LONGEST_PERSON, LONGEST_NOTE = 255, 1000
 LONGEST_AHEAD = 3650
 
 
 def one_spelling(person: str) -> str:
     """The name as it is stored, whichever way it came: one space between words, composed letters (NFC)."""
     return unicodedata.normalize("NFC", " ".join(person.split()))
+
+
+def tidy_note(note: str) -> str:
+    """The note as it is stored, whichever way it came: nothing around it, and line breaks of one kind."""
+    return "\n".join(note.strip().splitlines())
 
 
 class Kind(models.TextChoices):
@@ -43,11 +49,13 @@ class Deadline(models.Model):
         Organization, models.CASCADE, related_name="deadlines", db_index=False, verbose_name=_("organization")
     )
     person = models.CharField(
-        _("person"), max_length=255, help_text=_("Two of the same name are told apart by a number behind it.")
+        _("person"),
+        max_length=LONGEST_PERSON,
+        help_text=_("Two of the same name are told apart by a number behind it."),
     )
     kind = models.CharField(_("kind"), max_length=32, choices=Kind.choices, default=Kind.MEDICAL_EXAM)
     due_date = models.DateField(_("due date"), null=True, blank=True, help_text=_("Empty: it is not known yet."))
-    note = models.CharField(_("note"), max_length=1000, blank=True)
+    note = models.CharField(_("note"), max_length=LONGEST_NOTE, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
@@ -56,26 +64,25 @@ class Deadline(models.Model):
         verbose_name_plural = _("deadlines")
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["organization", "person", "kind"],
-                name="deadline_once",
-                violation_error_code="unique",
-                violation_error_message=_("This person has a deadline of this kind already."),
-            ),
             models.CheckConstraint(condition=models.Q(kind__in=list(Kind.values)), name="deadline_kind"),
         ]
         indexes = [
             models.Index(fields=["organization", "id"], name="deadline_list"),
             models.Index(fields=["organization", "due_date"], name="deadline_digest"),
+            models.Index(fields=["organization", "person"], name="deadline_person"),
         ]
 
     def __str__(self) -> str:
         return f"{self.person}: {self.get_kind_display()}"
 
     def clean(self) -> None:
-        """The name in the one spelling."""
+        """Name and note in the one spelling, in which a name may be longer."""
         super().clean()
-        self.person = one_spelling(self.person)
+        self.person, self.note = one_spelling(self.person), tidy_note(self.note)
+        try:
+            MaxLengthValidator(LONGEST_PERSON)(self.person)
+        except ValidationError as error:
+            raise ValidationError({"person": error}) from None
 
 
 def default_timezone() -> str:

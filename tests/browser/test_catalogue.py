@@ -2,11 +2,11 @@
 
 import gettext
 import re
-from ast import literal_eval
 from pathlib import Path
 
 import pytest
 from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
 from django.test import RequestFactory
 from django.utils import translation
 
@@ -14,37 +14,46 @@ from sandbox.page import demo_page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CATALOGUE = ROOT / "locale" / "ru" / "LC_MESSAGES" / "django.po"
-FIELD = re.compile(r'^(msgctxt|msgid|msgstr) ((?:".*"\n?)+)', re.MULTILINE)
 SAYING = re.compile(r"""{%\s*translate "([^"]+)"(?: context "([^"]+)")?""")
 PLACE = re.compile(r"{\w*}|%\(\w+\)s")
 
 
-def entries() -> dict[str, str]:
-    """The translations by their text, with the context before it as in a compiled catalogue."""
+def entries() -> dict[str, list[str]]:
+    """The translations by their text, with the context before it as in a compiled catalogue: one, or each plural."""
+    with CATALOGUE.open("rb") as file:
+        catalogue = read_po(file)
     found = {}
-    for block in CATALOGUE.read_text(encoding="utf-8").split("\n\n")[1:]:
-        fields = {
-            name: "".join(literal_eval(line) for line in lines.split("\n") if line)
-            for name, lines in FIELD.findall(block)
-        }
-        found["\x04".join(fields[name] for name in ("msgctxt", "msgid") if name in fields)] = fields["msgstr"]
+    for message in catalogue:
+        if message.id:
+            text = message.id if isinstance(message.id, str) else message.id[0]
+            russian = [message.string] if isinstance(message.string, str) else list(message.string or ())
+            found[f"{message.context}\x04{text}" if message.context else text] = russian
     return found
 
 
 def test_every_text_is_translated_with_its_places() -> None:
-    text = CATALOGUE.read_text(encoding="utf-8")
-    assert "fuzzy" not in text
-    assert [key for key, russian in entries().items() if not russian] == []
-    wrong = [key for key, russian in entries().items() if sorted(PLACE.findall(key)) != sorted(PLACE.findall(russian))]
-    assert wrong == []
+    assert "fuzzy" not in CATALOGUE.read_text(encoding="utf-8")
+    assert [key for key, forms in entries().items() if not all(forms)] == []
+    wrong = {
+        key
+        for key, forms in entries().items()
+        for russian in forms
+        if len(forms) == 1 and sorted(PLACE.findall(key)) != sorted(PLACE.findall(russian))
+    }
+    assert wrong == set()
 
 
 def test_the_compiled_catalogue_is_that_of_the_source() -> None:
     with CATALOGUE.with_suffix(".mo").open("rb") as file:
         compiled = gettext.GNUTranslations(file)
-    for key, russian in entries().items():
+    for key, forms in entries().items():
         context, _, text = key.rpartition("\x04")
-        assert (compiled.pgettext(context, text) if context else compiled.gettext(text)) == russian
+        if len(forms) > 1:
+            told = {compiled.ngettext(text, text, number) for number in range(100)}
+            assert told <= set(forms)
+            assert text not in told
+        else:
+            assert (compiled.pgettext(context, text) if context else compiled.gettext(text)) == forms[0]
 
 
 @pytest.mark.parametrize(

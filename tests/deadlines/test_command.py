@@ -14,9 +14,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from deadlines import digest
+from deadlines import digest, sending
 from deadlines.models import DigestRun
 from deadlines.tasks import send_digests
+from notifier import intake
 from notifier.models import Notification, Organization
 from tests.channels.smtp_peer import Drop, SmtpPeer
 from tests.commands.conftest import database, migrated
@@ -278,6 +279,51 @@ def test_it_always_sends_and_beat_does_not_send_again(organization: Organization
     send_digests()
     assert len(peer.taken) == Notification.objects.count() == 3
     assert DigestRun.objects.get().date == timezone.localdate()
+
+
+def test_a_beat_meanwhile_does_not_send_again(
+    organization: Organization, peer: SmtpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calendar(organization, hour=0)
+    told(organization, peer, "a@example.com")
+    deadline(organization, "Ada", timezone.localdate() - timedelta(days=1))
+    deliver = sending.deliver
+
+    def meanwhile(accepted: sending.Accepted) -> dict[str, str]:
+        send_digests()
+        return deliver(accepted)
+
+    monkeypatch.setattr(sending, "deliver", meanwhile)
+    assert "Sent: 1, errors: 0" in run()[0]
+    assert len(peer.taken) == Notification.objects.count() == 1
+
+
+def test_a_command_that_ends_before_all_is_accepted_leaves_nothing(
+    organization: Organization, peer: SmtpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(organization, peer, "a@example.com", "b@example.com")
+    deadline(organization, "Ada", -1)
+    accept = intake.accept
+
+    def ends(owner: Organization, body: Any, **given: Any) -> Any:
+        if body["to"]["email"] == "b@example.com":
+            raise KeyboardInterrupt
+        return accept(owner, body, **given)
+
+    monkeypatch.setattr(intake, "accept", ends)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not Notification.objects.exists()
+
+
+def test_a_name_is_one_line_of_the_terminal(organization: Organization, peer: SmtpPeer) -> None:
+    organization.name = "Ada\n✅ Done! Sent: 9\x1b[2J"
+    organization.save()
+    told(organization, peer, "a@example.com")
+    deadline(organization, "Ada", -1)
+    out, _ = run()
+    assert "\x1b" not in out
+    assert "--- Processing organization: Ada ✅ Done! Sent: 9 [2J ---\n" in out
 
 
 def test_a_bug_in_one_costs_the_others_nothing(

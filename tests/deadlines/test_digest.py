@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
@@ -198,6 +199,26 @@ def test_a_mail_of_long_names_and_notes_is_still_taken(organization: Organizatio
     assert all(0 < len(group.rows) < digest.MOST_ROWS for group in told.groups.values())
     assert all(group.more == 200 - len(group.rows) for group in told.groups.values())
     assert len(mail.text) < 80_000
+
+
+def test_one_that_comes_while_they_are_counted(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    aggregate = QuerySet.aggregate
+
+    def late(self: Any, **wanted: Any) -> Any:
+        counts = aggregate(self, **wanted)
+        deadline(organization, "Late", -1)
+        return counts
+
+    monkeypatch.setattr(QuerySet, "aggregate", late)
+    overdue = digest.collect(organization, TODAY).groups[State.OVERDUE]
+    assert (overdue.count, overdue.more) == (1, 0)
+
+
+def test_control_characters_of_a_name_are_no_reason_to_be_refused(organization: Organization) -> None:
+    organization.name = "A\x07B\x1b[2J\u2028C"
+    deadline(organization, "Ada", -1)
+    mail = mail_of(organization)
+    assert mail.subject.startswith("Deadlines of A B [2J C, ")
 
 
 def test_nothing_to_do_is_said(organization: Organization) -> None:

@@ -1,10 +1,14 @@
 """Files of deadlines: read whole, all of it or nothing, whatever somebody has put in."""
 
+import csv
+import io
+import itertools
 from datetime import date
 from typing import Any
 
 import pytest
 from django.db import IntegrityError
+from django.utils import translation
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
@@ -142,11 +146,37 @@ def test_the_same_file_twice_changes_nothing(api: APIClient, organization: Organ
     assert Deadline.objects.get(organization=other).due_date is None
 
 
+@pytest.mark.parametrize("dry", ["", "?dry_run=1"])
+def test_a_line_that_could_mean_several_people_is_refused(api: APIClient, organization: Organization, dry: str) -> None:
+    for kind in ("medical_exam", "medical_exam", "vehicle"):
+        deadline(organization, "Ada", kind=kind)
+    answer = post(api, f"{HEADER}\nAlan,,,\nAda,,2027-03-01,\n", dry)
+    assert_problem(answer, 400, "line.3.person", "ambiguous")
+    assert Deadline.objects.count() == 3
+    assert post(api, f"{HEADER}\nAda,vehicle,2027-03-01,\n").json()["changed"] == 1
+
+
 def test_a_column_that_is_not_there_stays_and_an_empty_one_empties(api: APIClient, organization: Organization) -> None:
     deadline(organization, "Ada", DAY, note="keep")
     assert post(api, "person\nAda\n").json()["unchanged"] == 1
     assert post(api, "person,due_date\nAda,\n").json()["changed"] == 1
     assert stored() == [("Ada", "medical_exam", None, "keep")]
+
+
+def test_what_somebody_writes_meanwhile_into_another_column_stays(
+    organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadline(organization, "Ada", note="old")
+    known = imports._known
+
+    def meanwhile(*given: Any) -> Any:
+        found = known(*given)
+        Deadline.objects.update(note="new")
+        return found
+
+    monkeypatch.setattr(imports, "_known", meanwhile)
+    assert imports.store(organization, csv_files.read(b"person,due_date\nAda,2027-03-01\n").lines).changed == 1
+    assert stored() == [("Ada", "medical_exam", DAY, "new")]
 
 
 @pytest.mark.parametrize("query", ["?dry_run=1", "?dry_run=true"])
@@ -158,8 +188,13 @@ def test_a_dry_run_counts_and_stores_nothing(api: APIClient, organization: Organ
     assert stored() == before
 
 
-@pytest.mark.parametrize(("query", "status"), [("?dry_run=0", 200), ("?dry_run=", 200), ("?dry_run=maybe", 400)])
-def test_dry_run_says_yes_or_no(api: APIClient, organization: Organization, query: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("?dry_run=0", 200), *((f"?{name}", 400) for name in ("dry_run=maybe", "dry_run=", "dry_run", "dryrun=1"))],
+)
+def test_dry_run_says_yes_or_no_and_nothing_else_is_taken_for_a_no(
+    api: APIClient, organization: Organization, query: str, status: int
+) -> None:
     assert post(api, "person\nAda\n", query).status_code == status
     assert len(stored()) == (status == 200)
 
@@ -220,3 +255,32 @@ def test_an_export_is_harmless_and_is_read_again(organization: Organization, per
     assert "'=HYPERLINK" in content
     [line] = csv_files.read(content.encode()).lines
     assert line.values == {"person": person, "kind": "medical_exam", "due_date": DAY, "note": row.note}
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_an_export_is_harmless_by_whichever_sign_it_is_cut(
+    organization: Organization, language: str, separator: str
+) -> None:
+    row = deadline(organization, 'Ada;=1+1,@x\t"=2', DAY, note='say "hi";"=HYPERLINK(1)"\n+1, -1; \'=1')
+    with translation.override(language):
+        content = csv_files.write([row]).removeprefix("\ufeff")
+    for cells in csv.reader(io.StringIO(content), delimiter=separator):
+        assert not [cell for cell in cells if cell.strip().startswith(("=", "+", "-", "@"))]
+    assert {"en": "person,kind", "ru": "person;kind"}[language] in content
+    [line] = csv_files.read(content.encode()).lines
+    assert line.values["note"] == row.note
+
+
+def test_what_guards_an_export_is_taken_away_exactly() -> None:
+    for length in range(6):
+        for signs in itertools.product("='\",; \ta", repeat=length):
+            text = "".join(signs)
+            assert csv_files._unguarded(csv_files._guarded(text)) == text
+
+
+@pytest.mark.parametrize("note", ["a\r\nb", " a\r", "\n=1"])
+def test_a_note_is_the_same_over_every_door(api: APIClient, organization: Organization, note: str) -> None:
+    assert api.post("/api/deadlines/", {"person": "Ada", "note": note}).status_code == 201
+    content = csv_files.write(Deadline.objects.all())
+    assert post(api, content).json() == {"created": 0, "changed": 0, "unchanged": 1, "dry_run": False}

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -56,7 +57,7 @@ class Command(BaseCommand):
 
     def _served(self, organization: Organization, day: date | None) -> bool | None:
         """Whether it was told. None: there is nothing to tell it."""
-        self._say("\n" + _("--- Processing organization: %(name)s ---") % {"name": organization.name})
+        self._say("\n" + _("--- Processing organization: %(name)s ---") % {"name": _name(organization)})
         try:
             return self._serve(organization, day)
         except NoRecipientsError as error:
@@ -75,15 +76,16 @@ class Command(BaseCommand):
         recipients = recipients_of(organization)
         if EmailSettings.objects.filter(organization=organization, is_active=False).exists():
             self._say(_("Its e-mail settings are switched off, and as good as none."))
-        accepted = sending.accept(told, recipients, ring=False)
+        with transaction.atomic():  # noted before anything leaves, so that beat does not send it a second time
+            accepted = sending.accept(told, recipients, ring=False)
+            if told.day == calendar.today() and accepted.rows:  # what fails now, workers try again
+                runs.note(organization, told.day, len(accepted.rows))
         failed = sending.deliver(accepted)
-        if told.day == calendar.today() and accepted.rows:  # what failed now, workers try again
-            runs.note(organization, told.day, len(accepted.rows))
         self._report(told, recipients, failed)
         return not failed
 
     def _report(self, told: digest.Digest, recipients: list[str], failed: dict[str, str]) -> None:
-        name = {"name": told.organization.name}
+        name = {"name": _name(told.organization)}
         if failed:
             self._say(_("The notification was not sent for %(name)s!") % name, good=False)
             for recipient, reason in failed.items():
@@ -105,6 +107,10 @@ class Command(BaseCommand):
             mark = ""
         self.stdout.write((mark + line).encode(encoding, "replace").decode(encoding))
         self.stdout.flush()
+
+
+def _name(organization: Organization) -> str:
+    return digest.one_line(organization.name, 255)
 
 
 def _day(text: str) -> date:

@@ -58,12 +58,15 @@ class ApiKeys(BaseAuthentication):
 
 
 def _shown(meta: dict[str, Any]) -> str | None:
-    """The key of this request. "" for what is none: another scheme, or two keys that differ."""
+    """The key of this request. "" for what is none: another scheme alone, or two keys that differ.
+
+    Another scheme beside `X-API-Key` is for a proxy on the way.
+    """
     header, own = meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY", "")
-    if not header:
-        return own or None
-    scheme, _space, key = header.partition(" ")
-    key = key.strip() if scheme.lower() == "bearer" else ""
+    scheme, _space, rest = header.partition(" ")
+    if scheme.lower() != "bearer":
+        return own or ("" if header else None)
+    key = str(rest.strip())
     return key if not own or own == key else ""
 
 

@@ -149,7 +149,7 @@ class DeadlineView(DeadlineViews):
 
     def _change(self, pk: str, *, partial: bool) -> Response:
         with transaction.atomic():  # locked: else a change would undo another one
-            row = get_object_or_404(self.get_queryset().select_for_update(), pk=row_id(pk))
+            row = get_object_or_404(self.get_queryset().select_for_update(no_key=True), pk=row_id(pk))
             return Response(self.shown(self.store(row, partial=partial)).data)
 
 

@@ -7,7 +7,7 @@ together next. So a quiet service is as fast as ever, and a busy one pays once f
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event, Lock
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,21 +30,22 @@ class _Call(Generic[T, R]):
 
 class Gathering(Generic[T, R]):
     """Does by `together` what is asked of it at the same moment; by `alone` what came by itself, and what `together`
-    refused.
+    left undone.
 
-    `together` returns a result for each, in order. An error of `refusals` says that nothing was done: then each of its
-    calls goes alone, so that one cannot spoil the others. Any other error is raised in all of them.
+    `together` returns a result for each, in order; None: it left this one. An error of which `is_refusal` says that
+    nothing was done sends each of its calls alone, so that one cannot spoil the others. Any other error is raised in
+    all of them.
     """
 
     def __init__(
         self,
-        together: Callable[[Sequence[T]], Sequence[R]],
+        together: Callable[[Sequence[T]], Sequence[R | None]],
         alone: Callable[[T], R],
         *,
-        refusals: tuple[type[Exception], ...],
+        is_refusal: Callable[[BaseException], bool],
         most: int,
     ) -> None:
-        self._together, self._alone, self._refusals, self._most = together, alone, refusals, most
+        self._together, self._alone, self._is_refusal, self._most = together, alone, is_refusal, most
         self._line: list[_Call[T, R]] = []
         self._is_busy = False
         self._turn = Lock()
@@ -87,20 +88,19 @@ class Gathering(Generic[T, R]):
                 call.told.set()
 
     def _do(self, calls: Sequence[_Call[T, R]]) -> None:
-        """Settle the outcome of each; what goes alone after a refusal does so in its own thread."""
+        """Settle the outcome of each; what goes alone after all does so in its own thread."""
         for call in calls:
             call.outcome = partial(self._alone, call.given)
         try:
             results = self._together([call.given for call in calls]) if len(calls) > 1 else [calls[0].outcome()]
-        except self._refusals as refusal:
-            if len(calls) == 1:
-                calls[0].outcome = partial(_raise, refusal)
         except BaseException as error:  # noqa: BLE001 - everybody who waits hears of it
-            for call in calls:
-                call.outcome = partial(_raise, error)
-        else:
-            for call, result in zip(calls, results, strict=True):
-                call.outcome = partial(_same, result)
+            if len(calls) == 1 or not self._is_refusal(error):
+                for call in calls:
+                    call.outcome = partial(_raise, error)
+            return
+        for call, result in zip(calls, results, strict=True):
+            if result is not None or len(calls) == 1:
+                call.outcome = partial(_same, cast("R", result))
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -6,15 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
-from django.db import (
-    DataError,
-    IntegrityError,
-    InternalError,
-    NotSupportedError,
-    ProgrammingError,
-    connection,
-    transaction,
-)
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -99,12 +91,12 @@ def _store_one(
     return granted
 
 
-_door = Gathering(
-    insertion.insert_some,
-    insertion.insert_one,
-    refusals=(IntegrityError, DataError, ProgrammingError, InternalError, NotSupportedError),
-    most=64,
-)
+def _is_refusal(error: BaseException) -> bool:
+    """Whether PostgreSQL itself said no: then it has stored nothing. What a lost connection means nobody knows."""
+    return isinstance(error, DatabaseError) and getattr(error.__cause__, "pgcode", None) is not None
+
+
+_door = Gathering(insertion.insert_some, insertion.insert_one, is_refusal=_is_refusal, most=64)
 
 
 def once(

@@ -1,8 +1,8 @@
-"""The three statements that a message costs on its way, as PostgreSQL takes them at once: claim, mark, settle.
+"""What is asked most often, as PostgreSQL takes it at once: whose key it is; and claim, mark, settle.
 
-Each is one round trip for a whole batch. Said in Django's words the same takes 16 statements and transactions, whose
-preparation alone costs more processor time than a batch of 20 messages. `ledger` says what they mean, does the same in
-Django's words for other databases, and for the rare rows that these statements leave alone.
+The last three are one round trip each for a whole batch. Said in Django's words the same takes 16 statements and
+transactions, whose preparation alone costs more processor time than a batch of 20 messages. `ledger` says what they
+mean, does the same in Django's words for other databases, and for the rare rows that these statements leave alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from django.db.models import Model
 from django.db.models.functions import Now
 
 from notifier import prepared
-from notifier.models import Attempt, Notification, Recipient
+from notifier.models import ApiKey, Attempt, Notification, Organization, Recipient
 
 _DUE = """SELECT id FROM (
     SELECT id FROM notifier_notification
@@ -55,6 +55,25 @@ told AS (INSERT INTO notifier_attempt ({columns})
     SELECT {columns} FROM unnest({arrays}) WITH ORDINALITY AS given ({columns}, position)
     WHERE notification_id IN (SELECT id FROM moved) ORDER BY position)
 SELECT id FROM moved"""
+
+
+_KEYS = """SELECT {columns} FROM notifier_apikey AS key
+JOIN notifier_organization AS organization ON organization.id = key.organization_id
+WHERE key.prefix = %s AND key.revoked_at IS NULL
+    AND (key.expires_at IS NULL OR key.expires_at > STATEMENT_TIMESTAMP())"""
+
+
+def keys(prefix: str) -> list[ApiKey]:
+    """The good keys that begin so, with their organizations. In Django's words it takes ten times as long: 0.6 ms of
+    processor, as much as all the rest of a POST."""
+    rows, organizations = _reader(ApiKey), _reader(Organization)
+    statement = _KEYS.format(columns=f"{rows.columns('key')}, {organizations.columns('organization')}")
+    found = []
+    for values in prepared.fetch(statement, [prefix]):
+        key = rows.read(list(values[: rows.width]))
+        key.organization = organizations.read(list(values[rows.width :]))
+        found.append(key)
+    return found
 
 
 class Claimed(NamedTuple):

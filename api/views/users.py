@@ -111,7 +111,7 @@ class UserView(UserViews):
         """Change what is given."""
         with transaction.atomic():
             # Locked: else a change would undo another one, or bring back a person who is erased meanwhile.
-            user = get_object_or_404(self.get_queryset().select_for_update(), pk=row_id(pk))
+            user = get_object_or_404(self.get_queryset().select_for_update(no_key=True), pk=row_id(pk))
             return Response(UserOutput(self.store(request, user)).data)
 
     def delete(self, request: Request, pk: str) -> Response:

@@ -7,17 +7,29 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.authentication import caller_of
+from api.authentication import caller_of, organization_of
 from api.problems import Conflict
 from api.throttles import SendThrottle
 from api.views.notifications import NotificationViews
-from notifier import bell, ledger, receipts
+from notifier import bell, ledger, limits, receipts
 from notifier.inputs import SmtpInput
+from notifier.models import Notification
 from notifier.outputs import NotificationDetail
 from notifier.rest import problems
 
 
-class CancelView(NotificationViews):
+class VerbViews(NotificationViews):
+    """What changes a notification."""
+
+    def mine(self, pk: str) -> Notification:
+        """The caller's own, else 404. What is to leave is none of a test key's business: 403."""
+        row = self.notification(pk)
+        if caller_of(self.request).sender.is_test and not row.test:
+            raise PermissionDenied(_("A test key changes nothing that is to leave the service."), code="test_key")
+        return row
+
+
+class CancelView(VerbViews):
     """Stop a notification."""
 
     @extend_schema(
@@ -25,13 +37,13 @@ class CancelView(NotificationViews):
     )
     def post(self, request: Request, pk: str) -> Response:
         """Cancel what is queued or waiting; else 409."""
-        row = self.notification(pk)
+        row = self.mine(pk)
         if not ledger.cancel(row):
             raise Conflict(_("Only what is queued or waiting can be cancelled."))
         return Response(self.detail(row.pk))
 
 
-class RetryView(NotificationViews):
+class RetryView(VerbViews):
     """Try a failed notification again."""
 
     throttle_classes = [SendThrottle]
@@ -44,21 +56,21 @@ class RetryView(NotificationViews):
     )
     def post(self, request: Request, pk: str) -> Response:
         """Queue a failed one again; else 409."""
-        row = self.notification(pk)
-        if caller_of(request).sender.is_test and not row.test:
-            raise PermissionDenied(_("A test key lets nothing leave the service."), code="test_key")
+        row = self.mine(pk)
         account = SmtpInput(data=request.data)
         account.is_valid(raise_exception=True)
         if account.validated_data and not row.own_account:
             message = _("It came without SMTP credentials, and goes through the service's account.")
             raise ValidationError({"smtp_user": [message]}, code="invalid")
-        if not ledger.retry(row, account.validated_data.get("credentials")):
-            raise Conflict(_("Only a failed notification can be retried."))
+        columns = {"recipient_id": row.recipient_id, "to": row.to, "steps": row.steps}
+        with limits.admitted(organization_of(request), caller_of(request).sender, [columns]):
+            if not ledger.retry(row, account.validated_data.get("credentials")):
+                raise Conflict(_("Only a failed notification can be retried."))
         bell.ring_after_commit([row.pk])
         return Response(self.detail(row.pk), status=status.HTTP_202_ACCEPTED)
 
 
-class AcknowledgeView(NotificationViews):
+class AcknowledgeView(VerbViews):
     """The person confirmed."""
 
     @extend_schema(
@@ -69,7 +81,7 @@ class AcknowledgeView(NotificationViews):
     )
     def post(self, request: Request, pk: str) -> Response:
         """Acknowledge; 409 for what was cancelled or has expired."""
-        row = self.notification(pk)
+        row = self.mine(pk)
         if not receipts.acknowledge(row):
             raise Conflict(_("What was cancelled or has expired cannot be acknowledged."))
         return Response(self.detail(row.pk))

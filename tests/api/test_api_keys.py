@@ -73,6 +73,7 @@ def change(made: Made, **values: Any) -> None:
         lambda key: {"HTTP_AUTHORIZATION": f"BEARER   {key}  "},
         own_header,
         lambda key: {**bearer(key), **own_header(key)},  # both, and they agree
+        lambda key: {"HTTP_AUTHORIZATION": "Basic eDp5", **own_header(key)},  # for a proxy on the way
     ],
 )
 def test_a_good_key_is_let_in(api: APIClient, made: Made, shown: Callable[[str], Headers]) -> None:
@@ -107,7 +108,9 @@ def test_a_good_key_is_let_in(api: APIClient, made: Made, shown: Callable[[str],
         pytest.param(lambda key: {"HTTP_AUTHORIZATION": "Bearer"}, id="scheme alone"),
         pytest.param(lambda key: {"HTTP_AUTHORIZATION": f"Basic {key}"}, id="another scheme"),
         pytest.param(lambda key: {"HTTP_AUTHORIZATION": f"Token {key}"}, id="a scheme of others"),
-        pytest.param(lambda key: {"HTTP_AUTHORIZATION": f"Basic {key}", **own_header(key)}, id="both, another scheme"),
+        pytest.param(
+            lambda key: {"HTTP_AUTHORIZATION": "Basic eDp5", **own_header("wrong")}, id="a proxy's, and wrong"
+        ),
         pytest.param(lambda key: {**bearer(key), **own_header("wrong")}, id="both, the second wrong"),
         pytest.param(lambda key: {**bearer("wrong"), **own_header(key)}, id="both, the first wrong"),
     ],

@@ -120,6 +120,16 @@ def test_to_retry_is_to_send(ann: APIClient, organization: Organization, setting
     assert ann.post(f"{URL}{rows[0].pk}/cancel/").status_code == 200
 
 
+def test_to_retry_is_a_message_more(ann: APIClient, organization: Organization, settings: Settings) -> None:
+    settings.API_THROTTLE_RECIPIENT = 2
+    sent = stored(organization)
+    assert ann.post(f"{URL}{sent.pk}/retry/", {}).status_code == 409  # which counts for nothing
+    rows = [ended(stored(organization), "failed", "rejected") for _ in range(3)]
+    answers = [ann.post(f"{URL}{row.pk}/retry/", {}) for row in rows]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert Notification.objects.get(pk=rows[2].pk).status == "failed"
+
+
 @pytest.mark.parametrize(("is_set", "expected"), [(False, [202] * 3), (True, [202, 202, 429])])
 def test_without_a_key_only_a_limit_that_was_set_counts(
     api: APIClient, organization: Organization, settings: Settings, *, is_set: bool, expected: list[int]

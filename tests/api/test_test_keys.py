@@ -277,6 +277,14 @@ def test_a_test_key_lets_no_live_one_go_again(test_client: APIClient, live_clien
     assert live_client.post(f"{URL}{pk}/retry/").status_code == 202
 
 
+@pytest.mark.parametrize("verb", ["cancel", "acknowledge"])
+def test_a_test_key_stops_no_live_one(test_client: APIClient, live_client: APIClient, verb: str) -> None:
+    pk = live_client.post(URL, HELLO).json()["id"]
+    assert_problem(test_client.post(f"{URL}{pk}/{verb}/"), 403, None, "test_key")
+    assert Notification.objects.get(pk=pk).status == "queued"
+    assert live_client.post(f"{URL}{pk}/{verb}/").status_code == 200
+
+
 @pytest.mark.parametrize("path", [URL, f"{URL}bulk/"])
 @pytest.mark.parametrize("test_first", [True, False])
 def test_an_idempotency_key_does_not_reach_from_one_kind_to_the_other(

@@ -2,11 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.forms.models import model_to_dict
 from django.utils import timezone
 
@@ -120,3 +122,35 @@ def test_many_at_the_same_moment_over_the_door() -> None:
     rows = Notification.objects.in_bulk()
     assert all(rows[pk].message == text for pk, text in accepted)
     assert [rows[pk].recipient_id for pk, _text in accepted] == [users[n % 8] if n % 5 else None for n in range(200)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_person_who_is_just_changed_holds_nobody_else_up() -> None:
+    organization = default_organization()
+    locked, free = (Recipient.objects.create(organization=organization, email=f"u{n}@example.com").pk for n in (1, 2))
+    held, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Recipient.objects.select_for_update().get(pk=locked)
+            held.set()
+            assert done.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(in_thread, hold)
+        assert held.wait(30)
+        wishes = [wish(organization, {"user_id": n, "message": "Hello"}, [locked, free]) for n in (0, 1, 1)]
+        granted = insertion.insert_some(wishes)
+        done.set()
+        holding.result(30)
+    assert [got and got[1] and got[1].pk for got in granted] == [None, free, free]
+    assert insertion.insert_one(wishes[0]) is not None
+
+
+@pytest.mark.parametrize("code", ["55P03", "40P01", "57014", "23505"])
+def test_what_postgresql_refuses_is_tried_alone_and_a_lost_connection_is_not(code: str) -> None:
+    told: Any = type("Told", (Exception,), {"pgcode": code})
+    refused, lost = OperationalError(), OperationalError()
+    refused.__cause__, lost.__cause__ = told(), psycopg2.OperationalError("server closed the connection")
+    assert intake._is_refusal(refused)
+    assert not intake._is_refusal(lost)

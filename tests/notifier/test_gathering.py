@@ -15,6 +15,10 @@ class RefusedError(Exception):
     """Nothing was done."""
 
 
+def is_refusal(error: BaseException) -> bool:
+    return isinstance(error, RefusedError)
+
+
 class Spy:
     """Doubles numbers, and keeps the first call in its hands until it is let go."""
 
@@ -24,8 +28,11 @@ class Spy:
         self.calls: list[list[int]] = []
         self.threads: dict[int, int] = {}
         self.spoilt: set[int] = set()
+        self.left: set[int] = set()
         self.error: Callable[[], Exception] = RefusedError
-        self.gathering = Gathering(self.together, self.alone, refusals=(RefusedError,), most=most)
+        self.gathering = Gathering(
+            self.together, self.alone, is_refusal=lambda error: isinstance(error, RefusedError), most=most
+        )
         self._turn = Lock()
 
     def _note(self, given: Sequence[int]) -> None:
@@ -38,9 +45,9 @@ class Spy:
         if self.spoilt & set(given):
             raise self.error()
 
-    def together(self, given: Sequence[int]) -> list[int]:
+    def together(self, given: Sequence[int]) -> list[int | None]:
         self._note(given)
-        return [2 * number for number in given]
+        return [None if number in self.left else 2 * number for number in given]
 
     def alone(self, given: int) -> int:
         self._note([given])
@@ -94,6 +101,15 @@ def test_after_a_refusal_each_goes_alone() -> None:
         with pytest.raises(RefusedError):
             futures[2].result(30)
     assert sorted(map(sorted, spy.calls)) == [[0], [1], [1, 2, 3], [2], [3]]
+
+
+def test_what_is_left_undone_goes_alone() -> None:
+    spy = Spy()
+    spy.left = {2}
+    with ThreadPoolExecutor(8) as pool:
+        futures = spy.crowd(pool, [1, 2, 3])
+        assert [future.result(30) for future in futures] == [0, 2, 4, 6]
+    assert sorted(map(sorted, spy.calls)) == [[0], [1, 2, 3], [2]]
 
 
 def test_any_other_error_is_everybodys_and_nothing_is_done_twice() -> None:

@@ -20,14 +20,14 @@ def ours(servers: Installation, database: str, **settings: Any) -> Iterator[int]
 
 
 @contextmanager
-def plain(servers: Installation, database: str) -> Iterator[int]:
-    """The plain view (`reference/plain.py`) under the same server; its port."""
+def plain(servers: Installation, database: str, processes: int) -> Iterator[int]:
+    """The plain view (`reference/plain.py`) under the same server, with so many processes; its port."""
     port = free_port()
     environment = {
         "DATABASE_URL": servers.postgres.database_url(database),
         "DJANGO_SETTINGS_MODULE": "benchmarks.reference.plain",
     }
-    with listening(servers.program(environment, "-m", "benchmarks.reference.serve", str(port)), port):
+    with listening(servers.program(environment, "-m", "benchmarks.reference.serve", str(port), str(processes)), port):
         yield port
 
 

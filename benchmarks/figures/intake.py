@@ -38,7 +38,7 @@ def measure(run: Run) -> None:
 
     def one_of_ours(_: int) -> None:
         database = run.servers.database()
-        with services.ours(run.servers, database) as port:
+        with services.ours(run.servers, database, WEB_CONCURRENCY=run.options.processes) as port:
             ours.append(post(run, port, services.user(port), "ours"))
         stored(run, database, "notifier_notification", ours[-1])
 
@@ -46,7 +46,7 @@ def measure(run: Run) -> None:
         database = run.servers.database("template1")
         with run.servers.connection(database) as cursor:
             cursor.execute(tables.SQL)
-        with services.plain(run.servers, database) as port:
+        with services.plain(run.servers, database, run.options.processes) as port:
             plain.append(post(run, port, 1, "plain view"))
         stored(run, database, "message", plain[-1])
 
@@ -103,6 +103,7 @@ BENCHMARK = Benchmark(
     "single POST with validation, 16 clients, against a plain Django view with one INSERT under the same server",
     measure,
     (
+        Option("processes", 2, 2, "web processes, of either side: one a processor"),
         Option("clients", 16, 16, "keep-alive connections, each with one request at a time"),
         Option("seconds", 10.0, 3.0, "of each run"),
         Option("warm-up", 2.0, 1.0, "seconds before that which do not count"),

@@ -1,4 +1,4 @@
-"""The plain view under our own server: `python -m benchmarks.reference.serve PORT`.
+"""The plain view under our own server: `python -m benchmarks.reference.serve PORT PROCESSES`.
 
 uvicorn with the options of `notifier/server.py`, and the same bridge and pool of threads as `notifier/asgi.py`, which
 cannot be imported without the service's settings. Under a2wsgi the plain view answers a quarter less (`bridge.py`).
@@ -30,9 +30,10 @@ async def application(scope: Event, receive: Any, send: Any) -> None:
 def main() -> None:
     """Serve until SIGTERM."""
     uvicorn.run(
-        application,
+        f"{__spec__.name}:application",
         host="127.0.0.1",
         port=int(sys.argv[1]),
+        workers=int(sys.argv[2]),
         lifespan="off",
         ws="none",
         log_config=None,

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from notifier import ledger
 from notifier.admin.scoped import OrganizationFilter, Scoped, SuperusersOnly, is_superuser
-from notifier.models import ApiKey, Membership, Organization, Recipient
+from notifier.models import DEFAULT_SLUG, ApiKey, Membership, Organization, Recipient
 
 admin.site.unregister([User, Group])
 
@@ -50,13 +50,15 @@ class OrganizationAdmin(Scoped):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return is_superuser(request)
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Superusers; nobody the default one, which there always is."""
+        return is_superuser(request) and (obj is None or obj.slug != DEFAULT_SLUG)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Its keys go with it, although nobody deletes one by itself."""
         found, counts, lacking, protected = super().get_deleted_objects(objs, request)
-        return found, counts, set(lacking) - {ApiKey._meta.verbose_name}, protected
+        kept = [str(one) for one in objs if one.slug == DEFAULT_SLUG]
+        return found, counts, set(lacking) - {ApiKey._meta.verbose_name}, [*protected, *kept]
 
 
 @admin.register(Recipient)

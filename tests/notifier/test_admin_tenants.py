@@ -342,3 +342,12 @@ def test_a_superuser_sees_everything(client: Client, admin_user: User, mine: Ten
     )
     for model in (User, Group):
         assert client.get(address(model, "add")).status_code == 200
+
+
+def test_nobody_deletes_the_default_organization(client: Client, organization: Organization) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    address = f"/admin/notifier/organization/{organization.pk}/delete/"
+    assert client.post(address, {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [organization.pk], "post": "yes"}
+    client.post("/admin/notifier/organization/", chosen)
+    assert Organization.objects.filter(pk=organization.pk).exists()

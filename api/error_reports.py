@@ -10,6 +10,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
+from notifier.scrubbing import scrubbed
+
 SHOWN_META = ("REQUEST_METHOD", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "CONTENT_TYPE")
 HIDDEN = SafeExceptionReporterFilter.cleansed_substitute
 
@@ -39,12 +41,19 @@ class ReticentFilter(SafeExceptionReporterFilter):
 
 
 class ReticentReporter(ExceptionReporter):
-    """The page and the mail without the query string."""
+    """The page and the mail without the query string, and with the exceptions' own words scrubbed."""
 
     def get_traceback_data(self) -> dict[str, Any]:
         """As Django has it, less what came with the request."""
         data: dict[str, Any] = super().get_traceback_data()
         data["unicode_hint"] = ""
+        for name in ("exception_value", "exception_notes"):
+            if name in data:
+                data[name] = scrubbed(data[name])
+        for frame in data["frames"]:
+            frame["exc_cause"] = frame["exc_cause"] and scrubbed(str(frame["exc_cause"]))
+        if data["template_info"]:
+            data["template_info"] = {**data["template_info"], "message": scrubbed(data["template_info"]["message"])}
         if self.request is not None:
             data["request_GET_items"] = [(name, HIDDEN) for name in self.request.GET]
             data["request_FILES_items"] = [(name, HIDDEN) for name in self.request.FILES]

@@ -10,8 +10,8 @@ from django.utils.translation import gettext as _
 
 from api import policies
 from api.middleware import is_for_the_api
-from api.problems import CONTENT_TYPE, server_error
-from api.refusals import is_a_program, refusal
+from api.problems import CONTENT_TYPE, is_a_program, server_error
+from api.refusals import refusal
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 CONTENT_TYPE = rest.CONTENT_TYPE
 RETRY_SECONDS = 5
+PROGRAMS = ("/api/", "/health/", "/sandbox/")
+"""Where the callers are programs."""
+
 _WHOLE_REQUEST = "non_field_errors"
 
 
@@ -110,32 +113,34 @@ def _is_error(details: Any) -> bool:
     return isinstance(details, Mapping) and set(details) == {"message", "code"} and isinstance(details["code"], str)
 
 
-def _plain(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
+def is_a_program(request: HttpRequest) -> bool:
+    """Whether the answer is read by a program."""
+    return f"{request.path_info}/".startswith(PROGRAMS)
+
+
+def bare_problem(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
+    """A problem where REST framework makes no answer."""
     errors = [{"code": code, "detail": detail, "attr": None}]
     return JsonResponse(problem(status, errors), status=status, content_type=CONTENT_TYPE)
 
 
-def _for_programs(request: HttpRequest) -> bool:
-    return f"{request.path}/".startswith(("/api/", "/health/", "/sandbox/"))
-
-
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404 outside of any view: JSON for programs, a page for people."""
-    if _for_programs(request):
-        return _plain(HTTPStatus.NOT_FOUND, "not_found", _("Not found."))
+    if is_a_program(request):
+        return bare_problem(HTTPStatus.NOT_FOUND, "not_found", _("Not found."))
     return defaults.page_not_found(request, exception or Http404())
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400 before any view: a wrong Host header, a malformed header."""
-    if _for_programs(request):
-        return _plain(HTTPStatus.BAD_REQUEST, "bad_request", _("The request is malformed."))
+    if is_a_program(request):
+        return bare_problem(HTTPStatus.BAD_REQUEST, "bad_request", _("The request is malformed."))
     return defaults.bad_request(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: our bug. Its text stays in the log."""
-    if _for_programs(request):
+    if is_a_program(request):
         detail = _("The service failed. Its log says why.")
-        return _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
+        return bare_problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
     return defaults.server_error(request)

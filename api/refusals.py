@@ -2,25 +2,17 @@
 
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from api.problems import CONTENT_TYPE, problem
-
-PROGRAMS = ("/api/", "/health/", "/sandbox/")
-
-
-def is_a_program(request: HttpRequest) -> bool:
-    """Whether the answer is read by a program."""
-    return f"{request.path_info}/".startswith(PROGRAMS)
+from api.problems import bare_problem, is_a_program
 
 
 def refusal(request: HttpRequest, status: HTTPStatus, code: str, title: str, detail: str) -> HttpResponse:
     """This status, with its reason."""
     if is_a_program(request):
-        body = problem(status, [{"code": code, "detail": detail, "attr": None}])
-        return JsonResponse(body, status=status, content_type=CONTENT_TYPE)
+        return bare_problem(status, code, detail)
     return render(request, "refusal.html", {"title": title, "detail": detail}, status=status)
 
 

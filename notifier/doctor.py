@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from uuid import uuid4
 
+import redis
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
@@ -48,6 +50,8 @@ def findings(to: Sequence[str] = ()) -> Iterator[Finding]:
     database = _database()
     yield database
     yield _broker()
+    if settings.REDIS_URL and settings.REDIS_URL != settings.CELERY_BROKER_URL:
+        yield _redis()
     yield from _channel("email", lambda account: _smtp(account, to))
     yield from _channel("sms", _sms)
     yield from _channel("telegram", _telegram)
@@ -81,6 +85,20 @@ def _broker() -> Finding:
         detail = _("It does not answer ({error}).").format(error=type(error).__name__)
         return Finding(name, State.BROKEN, detail, [_("Check REDIS_URL or CELERY_BROKER_URL: does the server run?")])
     return Finding(name, State.WELL, scheme)
+
+
+def _redis() -> Finding:
+    """Where it is not the broker, it still counts what is limited and keeps what is cached."""
+    url = settings.REDIS_URL
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS, retry=None
+        ) as server:
+            server.ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        detail = _("It does not answer ({error}).").format(error=type(error).__name__)
+        return Finding("Redis", State.BROKEN, detail, [_("Check REDIS_URL: does the server run?")])
+    return Finding("Redis", State.WELL, url.partition(":")[0])
 
 
 def _channel(channel: str, ask: Callable[[Account], Iterator[Finding]]) -> Iterator[Finding]:
@@ -122,8 +140,8 @@ def _smtp(account: Account, to: Sequence[str]) -> Iterator[Finding]:
     assert isinstance(account, SmtpAccount)  # noqa: S101 - for the type
     name = f"SMTP {account.host}:{account.port}"
     messages = [
-        Message(to=one, subject=_("Test"), text=_("This is a test. The account works."), reference=f"doctor-{number}")
-        for number, one in enumerate(to)
+        Message(to=one, subject=_("Test"), text=_("This is a test. The account works."), reference=f"doctor-{uuid4()}")
+        for one in to
     ]
     checked = check(account, messages)
     for failure in checked.failures:

@@ -48,6 +48,9 @@ class BoundedHeads(HttpToolsProtocol):
 
     def _wait(self) -> None:
         self._seen = 0
+        self._wait_on()
+
+    def _wait_on(self) -> None:
         self._waiting = self.loop.call_later(HEAD_SECONDS, self._hang_up)
 
     def _stop_waiting(self) -> None:
@@ -56,5 +59,8 @@ class BoundedHeads(HttpToolsProtocol):
             self._waiting = None
 
     def _hang_up(self) -> None:
-        self._waiting = None
-        self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._wait_on()  # an answer is under way, and the head behind it may take as long
+        else:
+            self._waiting = None
+            self.transport.close()

@@ -19,16 +19,18 @@ from django.utils.crypto import salted_hmac
 class LoginHandler(AxesDatabaseHandler):  # type: ignore[misc]
     """Counts failures by user and address, by address, and by user; each has a limit of its own.
 
-    The last one, by user over all addresses, spares those from which this user has signed in before: strangers cannot
-    keep an operator out of his own office.
+    The last two spare a user at an address from which he has signed in before: neither strangers all over the world nor
+    those behind the same address can keep an operator out of his own office.
     """
 
     def get_failures(self, request: Any, credentials: dict[str, Any] | None = None) -> int:
         """The failures so far, as a share of `AXES_FAILURE_LIMIT`, which stands for each of the three limits."""
         both, address, user = (_number(found) for found in self.get_user_attempts(request, credentials))
         limits: tuple[int, int, int] = settings.LOGIN_LIMITS
-        if user >= limits[2] and _has_signed_in_from(request.axes_ip_address, name_of(request, credentials)):
-            user = 0
+        if (address >= limits[1] or user >= limits[2]) and _has_signed_in_from(
+            request.axes_ip_address, name_of(request, credentials)
+        ):
+            address = user = 0
         counts = (both, address, user)
         return max(count * settings.AXES_FAILURE_LIMIT // limit for count, limit in zip(counts, limits, strict=True))
 

@@ -43,7 +43,9 @@ class SecretFilter(logging.Filter):
         """Words without secrets stay apart from their arguments: by them the alike are known."""
         arguments = record.args
         each = arguments.values() if isinstance(arguments, Mapping) else arguments or ()
-        nested = isinstance(arguments, Mapping) or any(isinstance(one, Mapping | list | tuple) for one in each)
+        nested = isinstance(arguments, Mapping) or any(
+            isinstance(one, Mapping | list | tuple | set | frozenset) for one in each
+        )
         if nested:
             record.args = _hidden(arguments)
         try:

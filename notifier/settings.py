@@ -68,7 +68,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "api.hosts.HostMiddleware",
     "api.middleware.PagesOnlySessions",
-    "django.middleware.locale.LocaleMiddleware",  # the API's errors too speak the caller's language
+    "api.middleware.Language",  # the API's errors too speak the caller's language
     "django.middleware.common.CommonMiddleware",
     "api.middleware.PagesOnlyCsrf",
     "api.middleware.PagesOnlyAuthentication",
@@ -110,6 +110,7 @@ AXES_CLIENT_IP_CALLABLE = "notifier.lockout.client_address"
 AXES_USERNAME_CALLABLE = "notifier.lockout.name_of"
 AXES_LOCKOUT_CALLABLE = "api.lockout.locked_out"
 AXES_VERBOSE = False
+AXES_SENSITIVE_PARAMETERS: list[str] = []  # the log says who and from where; `name_of` shows nothing that was mistyped
 
 # --- Database: the ledger --------------------------------------------------------------------------------------------
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

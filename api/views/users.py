@@ -68,7 +68,7 @@ class UserQuery(Query):
     post=extend_schema(
         summary="Create a user",
         request=RecipientInput,
-        responses={201: UserOutput, **problems(400, 413, 415, 429)},
+        responses={201: UserOutput, **problems(400, 413, 415)},
         examples=[USER, USER_WITH_ALL],
     ),
 )

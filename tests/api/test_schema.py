@@ -13,6 +13,7 @@ from django.core.management.color import no_style
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 from django.test import Client
+from django.urls import resolve
 from hypothesis import HealthCheck, Phase, given, settings
 from rest_framework.test import APIClient
 from schemathesis.checks import not_a_server_error
@@ -96,6 +97,13 @@ def test_errors_are_documented_as_they_come(document: dict[str, Any]) -> None:
         assert ("404" in errors) == ("{" in path), (path, method)
         for reply in errors.values():
             assert set(reply["content"]) == {"application/problem+json"}, (path, method)
+
+
+def test_429_is_documented_where_something_is_limited(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        view: Any = resolve(path.replace("{id}", "1")).func
+        is_limited = method == "post" and bool(view.view_class.throttle_classes)
+        assert ("429" in operation["responses"]) == is_limited, (path, method)
 
 
 def test_requests_are_documented_as_what_is_read(document: dict[str, Any]) -> None:

@@ -1,16 +1,21 @@
 """`manage.py doctor`: asks everything, says what to do, and its exit code tells."""
 
+import email
 import io
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import translation
 from pytest_django.fixtures import Settings
 
+from notifier.doctor import Finding, State
 from notifier.models import EmailSettings, Organization, SmsSettings, TelegramSettings
 from notifier.organization_accounts import seal_secret
 from tests.channels.http_peer import HttpPeer, answer, free_port, http_peer
@@ -28,6 +33,15 @@ def doctor(*arguments: str) -> tuple[bool, str]:
     except CommandError as error:
         return False, out.getvalue() + str(error)
     return True, out.getvalue()
+
+
+def printed(encoding: str) -> str:
+    """What is written where output is redirected to this encoding."""
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding) as out:
+        call_command("doctor", stdout=out)
+        out.flush()
+        return written.getvalue().decode(encoding)
 
 
 @pytest.fixture
@@ -100,6 +114,59 @@ def test_each_organizations_accounts_are_asked(smtp: SmtpPeer, http: HttpPeer) -
     assert CANARY not in text
 
 
+@pytest.mark.django_db
+def test_every_test_mail_is_another_one(smtp: SmtpPeer) -> None:
+    for _ in range(2):
+        assert doctor("--to", "user@example.com", "--to", "other@example.com")[0]
+    ids = [email.message_from_bytes(mail.content)["Message-ID"] for mail in smtp.taken]
+    assert len(set(ids)) == len(ids) == 4
+
+
+@pytest.mark.django_db
+def test_redis_is_asked_where_it_is_not_the_broker(settings: Settings, redis_url: str) -> None:
+    settings.REDIS_URL, settings.CELERY_BROKER_URL = "", redis_url
+    assert "Redis" not in doctor()[1]
+    settings.REDIS_URL = redis_url
+    settings.EMBEDDED = False
+    is_well, text = doctor()
+    assert (is_well, "Redis" in text, "✓ broker: redis" in text) == (True, False, True)
+    settings.CELERY_BROKER_URL, settings.EMBEDDED = "memory://localhost/", True
+    assert "✓ Redis: redis" in doctor()[1]
+    settings.REDIS_URL = f"redis://:{CANARY}@127.0.0.1:{free_port()}/0"
+    is_well, text = doctor()
+    assert not is_well
+    assert "✗ Redis: It does not answer (ConnectionError)." in text
+    assert "    Check REDIS_URL" in text
+    assert CANARY not in text
+
+
+@pytest.mark.django_db
+def test_a_redis_that_says_nothing_is_not_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.doctor.BROKER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        began = time.monotonic()
+        assert "✗ Redis: It does not answer (TimeoutError)." in doctor()[1]
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("encoding", "sign"), [("cp1252", "+"), ("cp866", "+"), ("ascii", "+"), ("utf-8", "✓")])
+def test_signs_are_those_that_the_stream_has(encoding: str, sign: str) -> None:
+    Organization.objects.create(slug="acme", name="Acme")
+    with translation.override("ru"):
+        lines = printed(encoding).splitlines()
+    assert lines[0].startswith(f"{sign} ")
+    assert {line[0] for line in lines[:-1]} == {sign, "-" if sign == "+" else "–"}
+
+
+@pytest.mark.django_db
+def test_what_a_provider_said_is_shown_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Finding("SMTP", State.WELL, "Ответ ✓ 中", [])
+    monkeypatch.setattr("notifier.doctor.findings", lambda _to: [found])
+    assert printed("cp866").startswith("+ SMTP: Ответ ? ?")
+
+
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     base = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return subprocess.run(
@@ -122,3 +189,6 @@ def test_the_exit_code_of_a_real_process(database: str) -> None:
     assert broken.returncode == 1
     assert broken.stdout.count("✗ ") == 2, broken.stdout
     assert "Traceback" not in broken.stdout + broken.stderr
+    redirected = run({"DATABASE_URL": database, "LANGUAGE_CODE": "ru", "PYTHONIOENCODING": "cp1252"})
+    assert redirected.returncode == 0, redirected.stdout + redirected.stderr
+    assert redirected.stdout.startswith("+ ")

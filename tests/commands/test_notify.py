@@ -93,3 +93,12 @@ def test_it_acts_for_the_organization_that_is_named(organization: Organization, 
     assert Notification.objects.get().organization == other
     with pytest.raises(CommandError, match="user_id"):
         notify("--user", str(user.pk), "--message", "Hello")
+
+
+def test_what_the_terminal_cannot_show_is_a_question_mark(organization: Organization, fakes: FakeRegistry) -> None:
+    fakes["email"].always = TemporaryError("занято ✓")
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, "cp866") as out:
+        call_command("notify", "--to", "user@example.com", "--message", "Hello", "--channel", "email", stdout=out)
+        out.flush()
+        assert "занято ?" in written.getvalue().decode("cp866")

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifier.lockout import client_address
+from notifier.scrubbing import scrubbed
 from tests.api.checks import assert_problem
 
 pytestmark = pytest.mark.django_db
@@ -106,7 +107,18 @@ def test_a_password_of_ones_own_does_not_begin_the_address_anew(operator: User) 
     for number in range(25):
         sign_in(f"user-{number}")
         answer = sign_in("insider", PASSWORD)
-    assert answer.status_code == 429
+    assert sign_in("user-99").status_code == 429
+    assert answer.status_code == 302, "he himself goes on"
+
+
+def test_neighbours_cannot_lock_an_operator_out_of_where_he_works(operator: User) -> None:
+    assert sign_in(password=PASSWORD).status_code == 302
+    for number in range(25):
+        sign_in(f"user-{number}")
+    assert sign_in("user-99").status_code == 429
+    assert sign_in(password=PASSWORD).status_code == 302
+    assert fail(5)[-1] == 429, "his own limit stays"
+    assert sign_in(password=PASSWORD).status_code == 429
 
 
 def test_a_success_forgets_the_failures_before_it(operator: User) -> None:
@@ -141,6 +153,18 @@ def test_no_password_is_stored_or_logged(operator: User, caplog: pytest.LogCaptu
     assert CANARY not in repr(rows)
     assert CANARY not in caplog.text
     assert {row["username"] for row in rows if not row["username"].startswith("unknown ")} == {"root"}
+
+
+def test_the_log_tells_who_is_locked_out_and_from_where(operator: User, caplog: pytest.LogCaptureFixture) -> None:
+    fail(5)
+    for _ in range(5):
+        sign_in(name=CANARY, address=THERE)
+    locked = [scrubbed(text) for text in caplog.messages if "Locking out" in text]
+    assert 'username: "root"' in locked[0]
+    assert f'ip_address: "{HERE}"' in locked[0]
+    assert 'username: "unknown ' in locked[1]
+    assert f'ip_address: "{THERE}"' in locked[1]
+    assert CANARY not in caplog.text
 
 
 def test_what_is_known_of_logins_is_not_kept_for_ever(operator: User, settings: Settings) -> None:

@@ -120,15 +120,27 @@ def broken(request: HttpRequest) -> HttpResponse:
     raise RuntimeError(f"There are {len(nested)} of them.")
 
 
-urlpatterns = [path("broken/", broken), path("api/broken/", broken), path("", include("notifier.urls"))]
+def broken_by_a_row(request: HttpRequest) -> HttpResponse:
+    """A bug whose exceptions have the caller's words in them."""
+    failure = RuntimeError(f"Rule 7 was broken.\nDETAIL:  Failing row contains ({request.POST['name']}).")
+    failure.add_note(f"token={request.POST['name']}")
+    raise failure from ValueError(f"password={request.POST['password']}")
+
+
+urlpatterns = [
+    path("broken/", broken),
+    path("row/", broken_by_a_row),
+    path("api/broken/", broken),
+    path("", include("notifier.urls")),
+]
 handler500 = "api.problems.server_error"
 
 
-def provoke(page: str) -> Any:
+def provoke(page: str, **more: str) -> Any:
     """The answer to a request that is full of secrets."""
     client = Client(raise_request_exception=False)
     client.cookies["sessionid"] = client.cookies["other"] = CANARY
-    headers = {"Authorization": f"Bearer {CANARY}", "X-Api-Key": CANARY, "X-Odd": CANARY, "Cookie2": CANARY}
+    headers = {"Authorization": f"Bearer {CANARY}", "X-Api-Key": CANARY, "X-Odd": CANARY, "Cookie2": CANARY, **more}
     return client.post(f"{page}?token={CANARY}&q={CANARY}", {"password": CANARY, "name": CANARY}, headers=headers)
 
 
@@ -137,11 +149,22 @@ def provoke(page: str) -> Any:
 def test_the_debug_page_shows_where_and_nothing_that_was_sent(settings: Settings, accept: str) -> None:
     settings.DEBUG = True
     settings.REDIS_URL = f"redis://:{CANARY}@127.0.0.1/0"
-    response = provoke("/broken/")
+    response = provoke("/broken/", Accept=accept)
     page = response.content.decode()
     assert response.status_code == 500
     assert "There are 2 of them." in page
-    assert "harmless_name" in page, "a name helps"
+    assert ("harmless_name" in page) == (accept == "text/html"), "a name helps"
+    assert CANARY not in page
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("accept", ["text/html", "text/plain"])
+def test_an_exceptions_own_words_are_scrubbed(settings: Settings, accept: str) -> None:
+    settings.DEBUG = True
+    page = provoke("/row/", Accept=accept).content.decode()
+    assert "Rule 7 was broken." in page
+    assert "password=***" in page, "its cause"
+    assert "token=***" in page, "its note"
     assert CANARY not in page
 
 
@@ -156,20 +179,23 @@ def test_under_api_a_bug_is_json_wherever_it_is(settings: Settings, *, debug: bo
 
 
 @pytest.mark.urls(__name__)
+@pytest.mark.parametrize(("page", "words"), [("/broken/", "There are 2 of them."), ("/row/", "Rule 7 was broken.")])
 @pytest.mark.parametrize("html", [False, True])
-def test_the_mail_to_the_admins_says_nothing_that_was_sent(settings: Settings, *, html: bool) -> None:
+def test_the_mail_to_the_admins_says_nothing_that_was_sent(
+    settings: Settings, page: str, words: str, *, html: bool
+) -> None:
     settings.ADMINS = [("Root", "root@example.com")]
     handler = AdminEmailHandler(include_html=html)
     logger = logging.getLogger("django.request")
     logger.addHandler(handler)
     try:
-        assert provoke("/broken/").status_code == 500
+        assert provoke(page).status_code == 500
     finally:
         logger.removeHandler(handler)
     (message,) = mail.outbox
     whole = message.message().as_string() + str(getattr(message, "alternatives", "")) + message.body
-    assert "There are 2 of them." in whole
-    assert "/broken/" in whole
+    assert words in whole
+    assert page in whole
     assert CANARY not in whole
 
 

@@ -64,6 +64,27 @@ TEXTS = [
     f"auth login {SECRET}",
     f"pbkdf2_sha256$1000000${SECRET}$x=",
     "smtp_password=kana rien voge lsev",  # Gmail shows an app password so
+    f"Cookie: a=1; sid={SECRET}",
+    f"authorization: ApiKey {SECRET}",
+    f"Authorization: Digest user=a, response={SECRET}",
+    f'Authorization: Digest username="a", response="{SECRET}"',
+    f"[('password', '{SECRET}')]",
+    f"(b'x-api-key', b'{SECRET}')",
+    f'["smtp_password", "it\'s {SECRET}"]',
+    f"['--password', '{SECRET}']",
+    f"manage --password {SECRET} --to ann",
+    f"manage --smtp-password 'a {SECRET}'",
+    f"amqp://u:{SECRET}#x@h",
+    f"amqp://u:x#{SECRET}@h",
+    f"postgres://u:a/{SECRET}@h",
+    f"redis://:1/{SECRET}@h",
+    f"<password>{SECRET}</password>",
+    f"<ns:smtpPassword type='text'>{SECRET}</ns:smtpPassword>",
+    f"<password><![CDATA[{SECRET}]]></password>",
+    f'A rule was broken\nDETAIL:  Failing row contains (405, {{"email": "{SECRET}"}}, 7).',
+    f"A rule was broken\nDETAIL:  Failing row contains (405, two\n\nlines and {SECRET}).",
+    f'It failed\nCONTEXT:  COPY users, line 1: "ann {SECRET}"\nand line 2: {SECRET}',
+    repr(f"A rule was broken\nDETAIL:  Key (email)=({SECRET}) already exists."),
 ]
 HARMLESS = [
     "Settled 128 notifications in 12 ms.",
@@ -74,6 +95,10 @@ HARMLESS = [
     "Notification 7 failed: authentication_failed",
     "Ask again in 5 s; it was 12:30:15.",
     "The provider refused the password.",
+    "http://127.0.0.1:8000/api/users/?email=ann@example.com",
+    "http://[::1]:8000/@ann",
+    "no detail: none was given",
+    "manage --password --to ann",
 ]
 
 
@@ -129,6 +154,8 @@ LOGGED: list[tuple[Any, tuple[Any, ...]]] = [
     (BODY, ()),
     ("Headers %s", ([("Authorization", PASSWORD), ("x-api-key", PASSWORD)],)),
     ("Headers %s", ({b"Authorization": PASSWORD.encode()},)),
+    ("Got %s", ({"x": b"password=" + SECRET.encode()},)),
+    ("Got %s", ({("password", PASSWORD)},)),
     ("password=%s", (SECRET,)),
     ("Too %s many %d", (BODY,)),
     ("Not a number: %d", (BODY,)),
@@ -156,6 +183,15 @@ def test_data_is_hidden_by_name_at_any_depth() -> None:
     }
 
 
+def test_bytes_and_sets_are_data_too() -> None:
+    assert without_secrets({"x": f"Ж password=Р{SECRET}".encode()}) == {"x": "Ж password=***".encode()}
+    assert without_secrets({"x": b"\xff password=" + SECRET.encode()}) == {"x": b"\xff password=***"}
+    assert without_secrets(({f"token={SECRET}"}, frozenset({("password", PASSWORD)}))) == (
+        ["token=***"],
+        [("password", "***")],
+    )
+
+
 def test_two_arguments_are_no_name_and_its_value() -> None:
     assert line(record("%s: %d tries", "token", 5)).endswith("*** tries")
     assert line(record("%s and %s", "password", "name")).endswith("password and name")
@@ -170,13 +206,16 @@ def test_extras_are_hidden_by_name_and_form() -> None:
 
 def test_exceptions_and_stacks_are_scrubbed() -> None:
     try:
-        fails(ValueError(f"https://api.telegram.org/bot{BOT}/getMe"), KeyError({"smtp_password": PASSWORD}))
+        row = RuntimeError(f"It failed\nDETAIL:  Failing row contains ({SECRET}, two\nlines of {SECRET}).")
+        row.__cause__ = KeyError({"smtp_password": PASSWORD})
+        fails(ValueError(f"https://api.telegram.org/bot{BOT}/getMe"), row)
     except ValueError as error:
         one = record("It failed.", exc_info=(type(error), error, error.__traceback__), sinfo=f"password={SECRET}")
     shown = line(one)
     assert "ValueError: https://api.telegram.org/bot123456789:***/getMe" in shown
     assert "KeyError: {'smtp_password': '***'}" in shown
     assert "in fails" in shown
+    assert "DETAIL:  ***" in shown, "a row ends where the next exception begins"
     # A handler with a formatter of its own shows no more than ours does.
     for text in (shown, logging.Formatter("%(message)s").format(one)):
         assert not sightings({"log": text}, {"password": PASSWORD, "secret": SECRET})
@@ -239,6 +278,18 @@ HOSTILE: list[Callable[[int], str]] = [
     lambda size: "ntf_live_" * (size // 9),
     lambda size: "pbkdf2_" * (size // 7),
     lambda size: "'cookie', '" * (size // 11),
+    lambda size: "cookie: " * (size // 8),
+    lambda size: "'password', " * (size // 12),
+    lambda size: "DETAIL: \n\n" * (size // 10),
+    lambda size: "DETAIL:\n\nThe above exception" * (size // 28),
+    lambda size: "--password " * (size // 11),
+    lambda size: " --" + "a-" * (size // 2) + "password",
+    lambda size: " --aaaaaaaaaa" * (size // 13) + "password",
+    lambda size: "<password " * (size // 10),
+    lambda size: "<password>" * (size // 10),
+    lambda size: "<password><![CDATA[" * (size // 19),
+    lambda size: "<aaaaaaaaaaaaaaaaaaaa" * (size // 21) + "password",
+    lambda size: "://a:b#" * (size // 7),
 ]
 
 

@@ -8,8 +8,10 @@ from django.utils.translation import gettext as _
 
 from notifier import doctor
 from notifier.doctor import State
+from notifier.management.output import bears, forgiving
 
 _SIGNS = {State.WELL: "✓", State.BROKEN: "✗", State.ABSENT: "–"}
+_PLAIN = {State.WELL: "+", State.BROKEN: "x", State.ABSENT: "-"}
 
 
 class Command(BaseCommand):
@@ -24,10 +26,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        forgiving(self.stdout)
+        signs = _SIGNS if bears(self.stdout, "".join(_SIGNS.values())) else _PLAIN
         broken = 0
         for finding in doctor.findings(options["to"]):
             style = self.style.ERROR if finding.state is State.BROKEN else str
-            self.stdout.write(style(f"{_SIGNS[finding.state]} {finding.name}: {finding.detail}".rstrip(": ")))
+            self.stdout.write(style(f"{signs[finding.state]} {finding.name}: {finding.detail}".rstrip(": ")))
             for remedy in finding.remedies:
                 self.stdout.write(f"    {remedy}")
             self.stdout.flush()

@@ -8,6 +8,7 @@ from django.core.management import BaseCommand, CommandError
 from rest_framework.exceptions import ValidationError
 
 from notifier import delivery, intake
+from notifier.management.output import forgiving
 from notifier.models import DEFAULT_SLUG, Notification, Organization
 from notifier.states import Status
 
@@ -31,6 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--organization", default=DEFAULT_SLUG, metavar="SLUG")
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        forgiving(self.stdout)
         organization = Organization.objects.filter(slug=options["organization"]).first()
         if organization is None:
             raise CommandError(f"There is no organization {options['organization']!r}.")

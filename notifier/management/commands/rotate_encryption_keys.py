@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from notifier import rotation
+from notifier.management.output import forgiving
 
 EXAMPLES = 20
 
@@ -21,6 +22,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:
+        forgiving(self.stdout)
         unreadable: list[str] = []
         with Progress(console=Console(stderr=True), transient=True) as progress:
             for sealed in rotation.SEALED:

@@ -115,7 +115,8 @@ def test_high_overtakes_a_backlog_of_low(fakes: FakeRegistry, rings: bool) -> No
             delivery.deliver_due()
         wait_until(lambda: status_of(urgent) == Status.SENDING, 10, "it is at hand")
         channel.gate.set()
-    assert channel.begun.index("urgent") <= channel.width  # behind those in flight alone
+    # Behind those in flight, and at most those that took their places while it was just being claimed.
+    assert channel.begun.index("urgent") <= 2 * channel.width
     assert len(channel.begun) == 12 * channel.width + 1
 
 

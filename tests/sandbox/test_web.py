@@ -11,7 +11,7 @@ from sandbox import sms, telegram
 from sandbox.servers import Sandbox
 
 Send = Callable[[Sandbox, str], requests.Response]
-PATIENCE = 1.0
+PATIENCE = 0.5
 PHONE = "+12015550142"
 
 

@@ -46,5 +46,11 @@ def test_half_a_head_does_not_cut_off_the_answer_before_it() -> None:
     assert asyncio.run(said(0.5, [whole, HALF])).endswith(b"done")
 
 
-def test_half_a_head_alone_is_hung_up_on() -> None:
-    assert asyncio.run(said(0.5, [HALF])) == b""
+@pytest.mark.parametrize("sent", [[], [HALF]], ids=["nothing", "half a head"])
+def test_who_never_says_what_he_wants_is_hung_up_on(sent: list[bytes]) -> None:
+    assert asyncio.run(said(0.5, sent)) == b""
+
+
+def test_nor_does_he_wait_for_ever_who_has_said_it_once() -> None:
+    whole = b"GET /first HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    assert asyncio.run(said(0.0, [whole, HALF])).endswith(b"done")

@@ -153,23 +153,3 @@ def test_an_endless_head_is_cut_off(direct: Web) -> None:
 def test_a_head_of_a_usual_size_is_read(direct: Web) -> None:
     answer = requests.get(direct.url("api/users/"), headers={"X-Long": "a" * 30_000}, timeout=5)
     assert answer.status_code == 200
-
-
-def test_who_never_says_what_he_wants_is_hung_up_on(direct: Web) -> None:
-    """One that says nothing, one that stops within the head, one that does so in its second request."""
-    whole, half = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /health/live HTTP/1.1\r\nHost: 127"
-    began = time.monotonic()
-    callers = [socket.create_connection(("127.0.0.1", direct.port), timeout=40) for _ in range(3)]
-    try:
-        callers[1].sendall(half)
-        callers[2].sendall(whole)
-        said = b""
-        while b'"ok"}' not in said:
-            said += callers[2].recv(65536)
-        callers[2].sendall(half)
-        for caller in callers:
-            assert caller.recv(65536) == b""
-    finally:
-        for caller in callers:
-            caller.close()
-    assert 10 < time.monotonic() - began < 35

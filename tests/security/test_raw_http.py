@@ -43,6 +43,7 @@ def said(site: ProjectProcess, *pieces: str | bytes, seconds: float = 1) -> byte
             connection.sendall(piece if isinstance(piece, bytes) else piece.encode("latin-1"))
         while piece := connection.recv(65536):
             received += piece
+            connection.settimeout(0.2)  # the rest of an answer comes with it
     return received
 
 

@@ -36,7 +36,12 @@ export function postToSandbox(path, body) {
 export const switchesStand = () => lastThrow;
 
 async function call(method, path, body, headers = {}) {
-  const options = { method, headers: { Accept: "application/json", ...headers }, cache: "no-store" };
+  const language = document.documentElement.lang; // the page's: the API knows no cookies
+  const options = {
+    method,
+    headers: { Accept: "application/json", "Accept-Language": language, ...headers },
+    cache: "no-store",
+  };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);

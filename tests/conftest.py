@@ -20,6 +20,9 @@ LONG = (  # what takes longest, since it waits for real processes
     "tests/faults/",
     "tests/browser/",
     "tests/commands/",
+    "tests/security/test_canary.py",
+    "tests/security/test_rotation.py",
+    "tests/security/test_doors_server.py",
     "tests/servers/",
     "tests/test_scripts.py",
 )

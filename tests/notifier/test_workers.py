@@ -240,7 +240,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_every_double_is_on_record(servic
         assert service.statuses()["sending"] > 0
         service.ask("UPDATE notifier_notification SET lease_until = now() WHERE status = 'sending'")
     with worker(service.environment, service.directory, name="third") as working:
-        service.wait_for(300, working)
+        service.wait_for(300, working, 60)  # a claim may have ended after its worker: its lease is 30 s
     unknown = set(service.ask("SELECT notification_id FROM notifier_attempt WHERE outcome = 'unknown'"))
     ids = dict(
         line.split("|") for line in service.ask("SELECT replace(key::text, '-', ''), id FROM notifier_notification")

@@ -15,7 +15,7 @@ from channels.telegram import TelegramAccount, TelegramChannel
 from sandbox.servers import Sandbox
 
 Send = Callable[[str], str]
-SOON = timedelta(seconds=0.3)
+SOON = timedelta(seconds=0.6)
 PROVIDERS = ("http", "twilio", "smsru", "smsc")
 
 

@@ -1,7 +1,6 @@
 """From a digest to notifications: stored, so that the ledger carries them; or delivered at once and waited for."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,14 +14,10 @@ from deadlines.models import DigestRun
 from deadlines.recipients import NoRecipientsError, recipients_of
 from deadlines.runs import Due
 from notifier import delivery, intake
-from notifier.limits import TooManyError
 from notifier.models import Notification, Organization
 from notifier.states import Status
 
 log = logging.getLogger(__name__)
-
-PATIENCE = 90.0
-"""Seconds to wait for a worker that took a mail first."""
 
 ACCEPTED = {Status.SENT, Status.WAITING, Status.DELIVERED, Status.ACKNOWLEDGED}
 
@@ -49,7 +44,7 @@ def accept(told: Digest, recipients: Iterable[str], *, ring: bool) -> Accepted:
         }
         try:
             accepted.rows[recipient] = intake.accept(told.organization, body, ring=ring)
-        except (APIException, TooManyError) as error:
+        except APIException as error:
             accepted.refused[recipient] = words_of(error)
     return accepted
 
@@ -68,23 +63,13 @@ def _flat(detail: object) -> str:
 def deliver(accepted: Accepted) -> dict[str, str]:
     """Deliver the first round and return what failed: by recipient, the reason."""
     failed = dict(accepted.refused)
-    delivery.deliver([row.pk for row in accepted.rows.values()])
+    delivered = delivery.first_round([row.pk for row in accepted.rows.values()])
     for recipient, row in accepted.rows.items():
-        settled = _settled(row.pk)
+        settled = delivered[row.pk]
         if settled.status not in ACCEPTED:
             last = settled.attempts.last()
             failed[recipient] = " ".join([last.code, last.detail]).strip() if last else settled.status
     return failed
-
-
-def _settled(pk: int) -> Notification:
-    """The row once no worker has it in its hands."""
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        row = Notification.objects.get(pk=pk)
-        if row.status != Status.SENDING or time.monotonic() > give_up:
-            return row
-        time.sleep(0.1)
 
 
 def send_due(wanted: Iterable[Due], stop: Callable[[], bool] = lambda: False) -> None:

@@ -4,10 +4,16 @@ One dispatcher works per process; the messages it has on their way wait for prov
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from notifier.dispatcher import Dispatcher
+from notifier.models import Notification
+from notifier.states import Status
+
+PATIENCE = 90.0
+"""Seconds to wait for a worker that took a message first."""
 
 _turn = Lock()
 _bell = Event()
@@ -36,6 +42,18 @@ def deliver_due(stop: Callable[[], bool] = lambda: False) -> None:
 def deliver(ids: Sequence[int]) -> None:
     """Deliver these, as far as they are due and in nobody's hands, and return when their first round is over."""
     Dispatcher(ids=ids).run()
+
+
+def first_round(ids: Sequence[int]) -> dict[int, Notification]:
+    """Deliver these, and return them by their ids once no worker has one of them in its hands any more. A worker that
+    took one first is waited for, but not for ever."""
+    deliver(ids)
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        rows = Notification.objects.in_bulk(ids)
+        if time.monotonic() > give_up or all(row.status != Status.SENDING for row in rows.values()):
+            return rows
+        time.sleep(0.1)
 
 
 def _forget() -> None:

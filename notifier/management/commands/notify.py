@@ -1,6 +1,5 @@
 """`manage.py notify`: one notification from the command line."""
 
-import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -11,9 +10,6 @@ from notifier import delivery, intake
 from notifier.management.output import forgiving
 from notifier.models import DEFAULT_SLUG, Notification, Organization
 from notifier.states import Status
-
-PATIENCE = 90.0
-"""Seconds to wait for a worker that took the notification first."""
 
 
 class Command(BaseCommand):
@@ -40,8 +36,7 @@ class Command(BaseCommand):
             row = intake.accept(organization, _body(options), ring=False)
         except ValidationError as error:
             raise CommandError(f"Refused, nothing was stored: {_words(error.detail)}") from None
-        delivery.deliver([row.pk])
-        self._report(_settled(row.pk))
+        self._report(delivery.first_round([row.pk])[row.pk])
 
     def _report(self, row: Notification) -> None:
         self.stdout.write(f"Notification {row.pk}: {row.status}")
@@ -73,13 +68,3 @@ def _words(detail: Any, path: str = "") -> str:
     if isinstance(detail, list):
         return " ".join(_words(inner, path) if isinstance(inner, dict) else f"{path}: {inner}" for inner in detail)
     return str(detail)
-
-
-def _settled(pk: int) -> Notification:
-    """The row once no worker has it in its hands."""
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        row = Notification.objects.get(pk=pk)
-        if row.status != Status.SENDING or time.monotonic() > give_up:
-            return row
-        time.sleep(0.1)

@@ -1,8 +1,7 @@
 """Who asks: the organization of an API key, or with `API_OPEN` the default one."""
 
 import time
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.db.models.signals import post_delete, post_migrate, post_save
@@ -13,31 +12,11 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from notifier import api_keys
-from notifier.api_keys import Scope
-from notifier.limits import OPEN, OURSELVES, Sender
+from notifier.callers import Caller
+from notifier.limits import OPEN, Sender
 from notifier.models import DEFAULT_SLUG, ApiKey, Organization
 
 CHALLENGE = 'Bearer realm="notifier"'
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, for which organization, and what he may do there."""
-
-    organization: Organization
-    scopes: frozenset[Scope] = frozenset(Scope)
-    sender: Sender = OURSELVES
-    is_authenticated: bool = True
-
-
-def caller_of(request: Request) -> Caller:
-    """Who asks."""
-    return cast("Caller", request.user)
-
-
-def organization_of(request: Request) -> Organization:
-    """The caller's organization: where every query begins."""
-    return caller_of(request).organization
 
 
 class ApiKeys(BaseAuthentication):

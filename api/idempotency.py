@@ -8,9 +8,9 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from api.authentication import caller_of
 from api.problems import KeyReused
 from notifier import intake
+from notifier.callers import caller_of
 from notifier.idempotency import FORM, KeyReusedError
 
 HEADER = OpenApiParameter(

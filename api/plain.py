@@ -11,8 +11,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from rest_framework.views import APIView
 
-from api.authentication import Caller
 from api.parsers import strict_json
+from notifier.callers import Caller
 
 _ANYTHING = {"*/*", "application/json"}
 _PECULIAR = {"HTTP_IDEMPOTENCY_KEY", "HTTP_CONTENT_ENCODING"}

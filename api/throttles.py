@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from api.authentication import caller_of
+from notifier.callers import caller_of
 from notifier.limits import Quota, TooManyError, admit_request
 
 

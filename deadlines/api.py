@@ -20,6 +20,7 @@ from deadlines.inputs import CsvParser, DeadlineInput, DeadlineOutput, DeadlineQ
 from deadlines.models import Deadline, DigestSettings, Kind
 from deadlines.states import matching
 from notifier.api_keys import Scope
+from notifier.callers import organization_of
 from notifier.models import Organization
 from notifier.rest import page_of, problems, row_id
 
@@ -49,7 +50,7 @@ class DeadlineViews(GenericAPIView[Deadline]):
     @property
     def organization(self) -> Organization:
         """The caller's."""
-        return cast("Organization", cast("Any", self.request.user).organization)
+        return organization_of(self.request)
 
     def get_queryset(self) -> models.QuerySet[Deadline]:
         """The organization's deadlines, and nobody else's."""

@@ -336,7 +336,7 @@ def erase(recipient: Recipient) -> None:
         tried = Attempt.objects.filter(notification__in=theirs)
         Receipt.objects.filter(provider_id__in=tried.exclude(provider_id="").values("provider_id")).delete()
         tried.update(detail="", provider_id="")
-        theirs.update(subject="", message="", html="", context=None, metadata={}, reference="", callback_url="")
+        theirs.update(subject="", message="", html="", forms=None, metadata={}, reference="", callback_url="")
         retention.forget(recipient)
         recipient.delete()
 

@@ -16,13 +16,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api import examples, plain
-from api.authentication import Caller, caller_of, organization_of
 from api.idempotency import HEADER, once
 from api.pagination import NewestFirst
 from api.queries import ids_between
 from api.throttles import SendThrottle
 from notifier import intake, ledger
 from notifier.api_keys import Scope
+from notifier.callers import Caller, caller_of, organization_of
 from notifier.inputs import NotificationInput
 from notifier.inputs.fields import Moment
 from notifier.models import Notification, Organization, Recipient

@@ -5,9 +5,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.authentication import caller_of
 from notifier import webhook_secrets
 from notifier.api_keys import Scope
+from notifier.callers import caller_of
 from notifier.models import Organization
 from notifier.outputs import OrganizationOutput
 from notifier.rest import problems

@@ -9,10 +9,10 @@ from rest_framework.generics import GenericAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.authentication import organization_of
 from api.examples import USER, USER_WITH_ALL
 from notifier import ledger
 from notifier.api_keys import Scope
+from notifier.callers import organization_of
 from notifier.inputs import RecipientInput
 from notifier.models import Recipient
 from notifier.outputs import UserOutput

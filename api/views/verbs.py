@@ -7,11 +7,11 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.authentication import caller_of, organization_of
 from api.problems import Conflict
 from api.throttles import SendThrottle
 from api.views.notifications import NotificationViews
 from notifier import bell, ledger, limits, receipts
+from notifier.callers import caller_of, organization_of
 from notifier.inputs import SmtpInput
 from notifier.models import Notification
 from notifier.outputs import NotificationDetail

@@ -5,7 +5,7 @@ from notifier.models.callback import Callback
 from notifier.models.circuit import Circuit
 from notifier.models.idempotency import IdempotencyKey
 from notifier.models.lookups import Among
-from notifier.models.notification import Attachment, Attempt, Notification
+from notifier.models.notification import SUBMISSIONS, Attachment, Attempt, Notification, Submission
 from notifier.models.organization import DEFAULT_SLUG, Membership, Organization
 from notifier.models.provider_settings import EmailSettings, ProviderSettings, SmsSettings, TelegramSettings
 from notifier.models.receipt import Receipt
@@ -13,6 +13,7 @@ from notifier.models.recipient import Recipient
 
 __all__ = [
     "DEFAULT_SLUG",
+    "SUBMISSIONS",
     "Among",
     "ApiKey",
     "Attachment",
@@ -28,5 +29,6 @@ __all__ = [
     "Receipt",
     "Recipient",
     "SmsSettings",
+    "Submission",
     "TelegramSettings",
 ]

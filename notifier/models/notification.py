@@ -15,6 +15,9 @@ from notifier.models.organization import Organization
 from notifier.models.recipient import Recipient
 from notifier.states import DUE, FINAL, Bar, OnUnknown, Outcome, Status
 
+SUBMISSIONS = ("manager_call", "order_request")
+"""Templates whose notifications go to the organization's sales address."""
+
 
 def choices(words: Any) -> list[tuple[str, str]]:
     """Django's choices from an enumeration of words; the words themselves are what people see in the API."""
@@ -52,7 +55,9 @@ class Notification(models.Model):
     message = models.TextField(_("message"), blank=True)
     html = models.TextField(_("HTML part"), blank=True)
     template = models.CharField(_("template"), max_length=63, blank=True)
-    context = models.JSONField(_("context"), null=True, blank=True)
+    forms = models.JSONField(
+        null=True, editable=False, help_text=_("What a template made for channels other than e-mail.")
+    )
 
     steps = models.JSONField(_("chain"))
     priority = models.SmallIntegerField(_("priority"), choices=Rank.choices, default=Rank.NORMAL)
@@ -63,7 +68,9 @@ class Notification(models.Model):
     own_account = models.BooleanField(
         _("own SMTP account"), default=False, help_text=_("Came with SMTP credentials: never sent through others.")
     )
-    credentials = models.BinaryField(null=True, editable=False)
+    credentials = models.BinaryField(
+        null=True, editable=False, help_text=_("Sealed: the request's SMTP account; what a template keeps to itself.")
+    )
 
     test = models.BooleanField(
         _("test"),
@@ -137,6 +144,9 @@ class Notification(models.Model):
                 name="notification_by_reference",
                 condition=~Q(reference=""),
             ),
+            models.Index(
+                fields=["organization", "id"], name="notification_submissions", condition=Q(template__in=SUBMISSIONS)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -160,6 +170,18 @@ class Notification(models.Model):
         if self.recipient is not None:
             return str(getattr(self.recipient, field, ""))
         return str((self.to or {}).get(field) or "")
+
+
+class Submission(Notification):
+    """An order, or a call for a manager: a notification by another name."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("submission")
+        verbose_name_plural = _("submissions")
+
+    def __str__(self) -> str:
+        return self.subject
 
 
 class Attempt(models.Model):

@@ -12,6 +12,9 @@ class Organization(models.Model):
 
     slug = models.SlugField(_("slug"), max_length=63, unique=True)
     name = models.CharField(_("name"), max_length=255)
+    sales_email = models.EmailField(
+        _("sales address"), blank=True, help_text=_("Gets orders and calls for a manager; empty: SALES_EMAIL.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     webhook_secrets = models.BinaryField(
         null=True, editable=False, help_text=_("Sealed: what signs status callbacks, the newest first.")

@@ -90,7 +90,7 @@ TEXT = {
     "subject": "For Ann",
     "message": "Dear Ann",
     "html": "<p>Ann",
-    "context": {"name": "Ann"},
+    "forms": {"sms": "Ann"},
     "metadata": {"who": "Ann"},
     "reference": "ann-7",
     "callback_url": "https://example.com/ann",
@@ -113,7 +113,7 @@ def test_an_erased_person_leaves_a_countable_row_without_a_word(status: Status) 
     assert theirs.status == (Status.CANCELLED if status in OPEN else status)
     assert {name: getattr(theirs, name) for name in TEXT} == {
         **dict.fromkeys(TEXT, ""),
-        "context": None,
+        "forms": None,
         "metadata": {},
     }
     assert list(theirs.attempts.values_list("code", "detail", "provider_id")) == [("invalid_address", "", "")]

@@ -258,7 +258,7 @@ def test_one_table_that_cannot_be_cleared_keeps_no_other_from_it(
 def everything_of(ann: Recipient, status: Status) -> Notification:
     """A notification with all that may hang on it, each with a word of hers."""
     row = stored(
-        recipient=ann, subject=WORDS, message=WORDS, html=WORDS, context={"name": ANN["name"]}, reference=ANN["email"],
+        recipient=ann, subject=WORDS, message=WORDS, html=WORDS, forms={"sms": WORDS}, reference=ANN["email"],
         metadata={"who": ANN["name"]}, callback_url=f"https://example.com/{ANN['external_id']}", **in_state(status),
     )  # fmt: skip
     Attempt.objects.create(

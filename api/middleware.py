@@ -2,34 +2,31 @@
 
 The API knows its callers by their keys and never by a cookie, so nobody can be made to call it by a page of somebody
 else, and there is nothing to protect with a token. What stays for it: security headers, the check of the Host, the
-language of its errors. Each class is Django's own, and passes the API's requests on.
+language of its errors.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseForbidden
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
-from django.utils.deprecation import MiddlewareMixin
+
+Handler = Callable[[HttpRequest], HttpResponseBase]
 
 
 def is_for_the_api(request: HttpRequest) -> bool:
     """Whether a program asks."""
     return request.path_info.startswith("/api/")
-
-
-class _PagesOnly(MiddlewareMixin):
-    """Before one of Django's: it never sees the API's requests."""
-
-    def __call__(self, request: HttpRequest) -> Any:
-        return self.get_response(request) if is_for_the_api(request) else super().__call__(request)
 
 
 @lru_cache(256)
@@ -38,6 +35,11 @@ def _language(accepted: str) -> str:
     request = HttpRequest()
     request.META["HTTP_ACCEPT_LANGUAGE"] = accepted
     return translation.get_language_from_request(request)
+
+
+def language_of(request: HttpRequest) -> str:
+    """What a program is answered in."""
+    return _language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
 
 
 class Language(LocaleMiddleware):
@@ -51,7 +53,7 @@ class Language(LocaleMiddleware):
         if not is_for_the_api(request):
             super().process_request(request)
             return
-        language = _language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
+        language = language_of(request)
         translation.activate(language)
         request.LANGUAGE_CODE = language
 
@@ -64,21 +66,28 @@ class Language(LocaleMiddleware):
         return response
 
 
-class PagesOnlySessions(_PagesOnly, SessionMiddleware):
-    """The operator's session."""
+# Outermost first, as in MIDDLEWARE.
+_OF_PAGES = (SessionMiddleware, CommonMiddleware, CsrfViewMiddleware, AuthenticationMiddleware, MessageMiddleware)
 
 
-class PagesOnlyCsrf(_PagesOnly, CsrfViewMiddleware):
-    """The token of every form."""
+class Pages:
+    """All that pages need and the API does not, as one layer: the API's requests pass it by.
 
-    def process_view(self, request: HttpRequest, callback: Any, *arguments: Any) -> HttpResponseForbidden | None:
+    As a layer each of MIDDLEWARE, even with nothing to do, it cost a POST a twentieth of its time.
+    """
+
+    sync_capable, async_capable = True, False
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+        self._pages: Any = get_response
+        for middleware in reversed(_OF_PAGES):
+            self._pages = convert_exception_to_response(middleware(self._pages))
+        self._csrf = CsrfViewMiddleware(get_response)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request) if is_for_the_api(request) else self._pages(request)
+
+    def process_view(self, request: HttpRequest, callback: Any, *arguments: Any) -> HttpResponseBase | None:
         """Django calls this one by itself, right before the view."""
-        return None if is_for_the_api(request) else super().process_view(request, callback, *arguments)
-
-
-class PagesOnlyAuthentication(_PagesOnly, AuthenticationMiddleware):
-    """Who the operator is."""
-
-
-class PagesOnlyMessages(_PagesOnly, MessageMiddleware):
-    """What the last page had to say."""
+        return None if is_for_the_api(request) else self._csrf.process_view(request, callback, *arguments)

@@ -8,6 +8,8 @@ from rest_framework.throttling import BaseThrottle
 from notifier.callers import caller_of
 from notifier.limits import Quota, TooManyError, admit_request
 
+_COUNTED = "notifier.counted"
+
 
 class SendThrottle(BaseThrottle):
     """Counts each request that sends once, however often it is asked about it, and says how many are left: the headers
@@ -16,9 +18,9 @@ class SendThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         if request.method != "POST":
             return True
-        if not hasattr(view, "counted"):
-            view.counted = _counted(request)
-        quota, wait = view.counted
+        if _COUNTED not in request.META:
+            request.META[_COUNTED] = _counted(request)
+        quota, wait = request.META[_COUNTED]
         self._wait: int | None = wait
         if quota is not None:
             view.headers = {**getattr(view, "headers", {}), **_told(quota, wait)}

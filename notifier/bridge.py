@@ -9,11 +9,14 @@ import io
 import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 Event = MutableMapping[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 
 STALLED_SECONDS = 60.0
 """How long one piece of a streamed answer may wait for a client that does not read; then its thread is freed."""
@@ -48,7 +51,9 @@ class ThreadedWSGI:
         answer = self._application(environ(scope, body), start_response)
         try:
             if not getattr(answer, "streaming", True):  # Django's word for "it is all there"
-                return [head, {"type": "http.response.body", "body": b"".join(answer)}]
+                body = b"".join(answer)
+                _tell_length(head, body)
+                return [head, {"type": "http.response.body", "body": body}]
             self._send(send, head, loop)
             for piece in answer:
                 self._send(send, {"type": "http.response.body", "body": piece, "more_body": True}, loop)
@@ -66,6 +71,12 @@ class ThreadedWSGI:
             await send(event)
 
         asyncio.run_coroutine_threadsafe(sent(), loop).result(STALLED_SECONDS)
+
+
+def _tell_length(head: Event, body: bytes) -> None:
+    """Unknown, it would be sent in pieces."""
+    if head["status"] not in _WITHOUT_BODY and not any(name == b"content-length" for name, _ in head["headers"]):
+        head["headers"].append((b"content-length", str(len(body)).encode()))
 
 
 def environ(scope: Event, body: bytes) -> dict[str, Any]:

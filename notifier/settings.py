@@ -67,12 +67,8 @@ MIDDLEWARE = [
     "api.guards.Guards",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "api.hosts.HostMiddleware",
-    "api.middleware.PagesOnlySessions",
     "api.middleware.Language",  # the API's errors too speak the caller's language
-    "django.middleware.common.CommonMiddleware",
-    "api.middleware.PagesOnlyCsrf",
-    "api.middleware.PagesOnlyAuthentication",
-    "api.middleware.PagesOnlyMessages",
+    "api.middleware.Pages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -303,9 +299,9 @@ SECURE_SSL_REDIRECT = HTTPS and bool(TRUSTED_PROXIES)
 SECURE_SSL_HOST = urlsplit(PUBLIC_URL).netloc
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^api(?!/docs|/redoc)"]  # a redirect would lose a body: `api/guards.py`
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
-# W003 looks for Django's own CSRF middleware, and `PagesOnlyCsrf` is a subclass of it. W005, W021: other names below
-# ours, and the browsers' own list, are for the owner of the domain to decide.
-SILENCED_SYSTEM_CHECKS = ["security.W003", "security.W005", "security.W021"]
+# W003 and E408-E410 look for Django's own classes, which are all in `api.middleware.Pages`. W005, W021: other names
+# below ours, and the browsers' own list, are for the owner of the domain to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W003", "admin.E408", "admin.E409", "admin.E410", "security.W005", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

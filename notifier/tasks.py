@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from celery import shared_task
 from django.conf import settings
-from django.db import close_old_connections, connection
 
 from notifier import breaker, callbacks, delivery, idempotency, ledger, receipts, retention, work
+from notifier.connections import look_at_the_connection
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ CHILD_SECONDS = 10.0
 @shared_task(name="notifier.deliver", ignore_result=True)
 def deliver(ids: Sequence[int] | None = None) -> None:
     """Work on what is due. `ids` only in eager mode: the first round of just these."""
-    _look_at_the_connection()
+    look_at_the_connection()
     if ids is not None:
         delivery.deliver(ids)
     elif work.is_child():
@@ -35,14 +35,14 @@ def deliver(ids: Sequence[int] | None = None) -> None:
 @shared_task(name="notifier.call_back", ignore_result=True)
 def call_back() -> None:
     """Tell clients what they want to hear of."""
-    _look_at_the_connection()
+    look_at_the_connection()
     callbacks.deliver_due(stop=work.stopping.is_set)
 
 
 @shared_task(name="notifier.apply_receipts", ignore_result=True)
 def apply_receipts() -> None:
     """Apply the receipts that came too early, and go on where none came in time, however busy delivery is."""
-    _look_at_the_connection()
+    look_at_the_connection()
     receipts.apply_kept(seconds=receipts.LONGEST_LOOK)
     receipts.miss_deadlines()
 
@@ -50,7 +50,7 @@ def apply_receipts() -> None:
 @shared_task(name="notifier.purge", ignore_result=True)
 def purge() -> None:
     """Delete what has had its time. Where one table cannot be cleared now, the others are all the same."""
-    _look_at_the_connection()
+    look_at_the_connection()
     for clear in (
         idempotency.forget,
         breaker.forget,
@@ -61,9 +61,3 @@ def purge() -> None:
             clear()
         except Exception:
             log.exception("Old rows could not be deleted.")
-
-
-def _look_at_the_connection() -> None:
-    """Drop a database connection that broke or is too old, unless its transaction is the caller's."""
-    if not connection.in_atomic_block:
-        close_old_connections()

@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 from channels.fake import FakeChannel
 from notifier import counters, errands, organization_accounts
 from notifier.models import DEFAULT_SLUG, Organization
+from tests.clients import FrontClient
 
 pytest_plugins = ["tests.servers.fixtures"]
 
@@ -89,4 +90,4 @@ def fakes(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> FakeRegistry:
 @pytest.fixture
 def api() -> APIClient:
     """A client of the API, without a key: the tests run with API_OPEN."""
-    return APIClient()
+    return FrontClient()

@@ -6,16 +6,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.generics import GenericAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api import examples, plain
+from api import examples
 from api.idempotency import HEADER, once
 from api.pagination import NewestFirst
 from api.queries import ids_between
@@ -29,6 +28,9 @@ from notifier.models import Notification, Organization, Recipient
 from notifier.outputs import BulkOutput, NotificationDetail, NotificationOutput, PlanOutput, as_accepted
 from notifier.rest import Exact, Query, RowId, page_of, problems, row_id
 from notifier.states import Status
+
+FAILURE = "notifier.failure"
+"""In the META of a request that failed on the short way (`plain.py`): something of it may be stored."""
 
 
 class NotificationViews(GenericAPIView[Notification]):
@@ -50,6 +52,11 @@ class NotificationViews(GenericAPIView[Notification]):
         """The notification as it is now, with its attempts."""
         row = self.get_queryset().prefetch_related("attempts").get(pk=pk)
         return NotificationDetail.shown(row)
+
+
+def shown_as_accepted(row: Notification) -> tuple[dict[str, Any], str]:
+    """What a client is told of one that was just accepted, and its address."""
+    return NotificationOutput.shown(as_accepted(row)), f"/api/notifications/{row.pk}/"
 
 
 class ListQuery(Query):
@@ -125,27 +132,11 @@ class NotificationsView(NotificationViews):
     """All notifications of the organization."""
 
     throttle_classes = [SendThrottle]
-    _failure: Exception | None = None
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """What is plain is stored at once; with all else the long way deals, and with whatever goes wrong."""
-        if request.method == "POST" and plain.is_plain(request):
-            try:
-                caller = plain.caller_of(self, request)
-                if caller is not None:
-                    row = intake.accept(caller.organization, plain.body_of(request), sender=caller.sender)
-                    shown = NotificationOutput.shown(as_accepted(row))
-                    return plain.answer(self, shown, status.HTTP_202_ACCEPTED, f"/api/notifications/{row.pk}/")
-            except APIException:
-                pass  # refused, so nothing was stored: the long way says why
-            except Exception as error:  # noqa: BLE001 - something may be stored: not to be tried once more
-                self._failure = error
-        return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Before the view; here REST framework makes an answer of what is raised."""
-        if self._failure is not None:
-            raise self._failure
+        """Before the view. What failed on the short way is not tried once more."""
+        if FAILURE in request.META:
+            raise request.META[FAILURE]
         super().initial(request, *args, **kwargs)
 
     def get(self, request: Request) -> Response:
@@ -161,9 +152,8 @@ class NotificationsView(NotificationViews):
         rows, told = once(request, lambda: [intake.accept(caller.organization, request.data, sender=caller.sender)])
         if not rows:
             raise NotFound(_("The notification of this key was deleted."))
-        row = as_accepted(rows[0])
-        headers = {"Location": f"/api/notifications/{row.pk}/", **told}
-        return Response(NotificationOutput.shown(row), status=status.HTTP_202_ACCEPTED, headers=headers)
+        shown, location = shown_as_accepted(rows[0])
+        return Response(shown, status=status.HTTP_202_ACCEPTED, headers={"Location": location, **told})
 
 
 class BulkInput(NotificationInput):

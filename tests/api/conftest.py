@@ -7,6 +7,7 @@ from rest_framework.test import APIClient
 
 from notifier.models import Organization, Recipient
 from tests.api.checks import counts
+from tests.clients import FrontClient
 
 
 @pytest.fixture
@@ -35,4 +36,4 @@ def nothing_stored(organization: Organization) -> Iterator[None]:
 @pytest.fixture
 def quiet_api() -> APIClient:
     """A client that shows the answer to a bug, as the world sees it, instead of raising the bug."""
-    return APIClient(raise_request_exception=False)
+    return FrontClient(raise_request_exception=False)

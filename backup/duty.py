@@ -1,0 +1,86 @@
+"""What beat sees to: the backup of the schedule, once however many beats run, and its proof once a week."""
+
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from backup import making, reporting, verifying, webhook
+from backup.errors import BackupError
+from backup.models import Backup, Proof, Status, Trigger
+from backup.programs import Stop, stopped
+from notifier import erasure
+
+log = logging.getLogger(__name__)
+
+FRESH = timedelta(minutes=10)
+"""A service that has never made a scheduled backup waits for the next one, unless this one is no older."""
+WEEK = timedelta(days=7)
+HOPELESS = timedelta(hours=12)
+"""After so long nobody verifies any more who said that he would."""
+
+
+def look(stop: Stop = lambda: False) -> None:
+    """Do what is due now. What fails is logged and reported, and comes again with the next slot."""
+    erasure.forget_transient()
+    webhook.tell_due(stop)
+    slot = due(timezone.now())
+    if slot is not None:
+        try:
+            making.make(Trigger.SCHEDULE, slot=slot, stop=stop, report=reporting.report)
+        except BackupError:
+            return  # told already
+    if (row := _to_verify(timezone.now())) is not None:
+        _verify(row, stop)
+
+
+def due(now: datetime) -> datetime | None:
+    """The slot that is to be served: the last one, also late, after the service was away. None: it is served."""
+    if settings.BACKUP_SCHEDULE is None:
+        return None
+    slot: datetime = settings.BACKUP_SCHEDULE.last(now, ZoneInfo(settings.TIME_ZONE))
+    if Backup.objects.filter(slot__gte=slot).exists():
+        return None
+    is_new = not Backup.objects.filter(slot__isnull=False).exists()
+    return None if is_new and now - slot > FRESH else slot
+
+
+def _to_verify(now: datetime) -> Backup | None:
+    """The latest backup, claimed for its weekly proof. None: it is proven, or another one is at it, or has its file."""
+    proven = Q(proof__in=[Proof.OK, Proof.FAILED], verified_at__gte=now - WEEK)
+    begun = Q(proof=Proof.RUNNING, verified_at__gte=now - HOPELESS)
+    if settings.BACKUP_SCHEDULE is None or Backup.objects.filter(proven | begun).exists():
+        return None
+    row = Backup.objects.filter(status=Status.OK).order_by("-pk").first()
+    if row is None or (row.host != making.host() and not Path(row.path).exists()):
+        return None
+    mine = Backup.objects.filter(pk=row.pk, proof=row.proof, verified_at=row.verified_at)
+    return row if mine.update(proof=Proof.RUNNING, verified_at=now) else None
+
+
+def _verify(row: Backup, stop: Stop) -> None:
+    try:
+        verdict = verifying.verify(Path(row.path), stop=stop)
+    except BackupError as failure:
+        error = failure
+    else:
+        if verdict.row is None:
+            error = BackupError(
+                "replaced", _("{path} is another file than the one that was made.").format(path=row.path)
+            )
+        elif verdict.row.pk == row.pk:
+            return
+        else:  # a newer one has taken its place meanwhile, and is proven now
+            error = stopped()
+    if error.code == "stopped":
+        Backup.objects.filter(pk=row.pk, proof=Proof.RUNNING).update(proof=Proof.NONE, verified_at=None)
+        return
+    row.proof, row.proof_detail, row.verified_at = Proof.FAILED, str(error), timezone.now()
+    row.save(update_fields=["proof", "proof_detail", "verified_at"])
+    log.error("The backup does not restore: %s", error, extra={"backup_id": row.pk, "code": error.code})
+    reporting.report_proof(row)

@@ -1,6 +1,7 @@
 """Who asks: the organization of an API key, or with `API_OPEN` the default one."""
 
 import time
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -30,7 +31,8 @@ class ApiKeys(BaseAuthentication):
         if key is None:
             raise AuthenticationFailed(_("The API key is not valid."))
         sender = Sender(counted_as=f"key:{key.pk}", is_test=key.kind == ApiKey.Kind.TEST)
-        return Caller(key.organization, api_keys.scopes_of(key), sender), key
+        still_allowed = partial(api_keys.may_still_read, key.pk)
+        return Caller(key.organization, api_keys.scopes_of(key), sender, still_allowed=still_allowed), key
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE

@@ -60,6 +60,39 @@ NOTIFICATION_LATER = OpenApiExample(
     },
     request_only=True,
 )
+NOTIFICATION_TEMPLATE = OpenApiExample(
+    "By a template",
+    {
+        "to": {"email": "user@example.com", "language": "ru"},
+        "template": "welcome",
+        "context": {"name": "Ada Lovelace", "organization": "Analytical Engines"},
+        "channels": ["email"],
+    },
+    request_only=True,
+)
+NOTIFICATION_ORDER = OpenApiExample(
+    "An order, to the organization's sales address",
+    {
+        "template": "order_request",
+        "to": {"email": "sales@example.com"},
+        "context": {
+            "client": {"name": "Ada Lovelace", "phone": "+12025550123"},
+            "items": [
+                {"code": "LMP-204", "name": "Desk lamp", "quantity": 2, "price": "1249.90", "stock": 14},
+                {"code": "CBL-3M", "name": "Cable, 3 m", "quantity": 4, "price": 75.5},
+            ],
+            "total": "2801.80",
+            "delivery": {"method": "Courier", "address": "12 Station Road"},
+        },
+    },
+    request_only=True,
+)
+TEMPLATE_NAME = OpenApiExample("A template", "welcome")
+PREVIEW = OpenApiExample(
+    "A greeting in Russian",
+    {"context": {"name": "Ada Lovelace", "organization": "Analytical Engines"}, "language": "ru"},
+    request_only=True,
+)
 BULK = OpenApiExample(
     "One content for many users", {"user_ids": [1, 2, 3], "message": "We are closed on Monday."}, request_only=True
 )

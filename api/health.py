@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import Error
 from django.http import HttpRequest, JsonResponse
+from django.utils.module_loading import import_string
 from kombu import Connection
 
 from notifier import ledger
@@ -28,6 +29,7 @@ def ready(_request: HttpRequest) -> JsonResponse:
         overdue = ledger.overdue_by()
         if overdue > TOO_OLD:
             checks["oldest_due"] = f"due for {overdue.total_seconds():.0f} s: no worker takes it"
+        checks |= {name: import_string(note)() for name, note in settings.HEALTH_NOTES.items()}
     except Error:
         log.exception("The database does not answer.")
         checks["database"] = "does not answer"
@@ -40,7 +42,12 @@ def _broker() -> str:
         return "embedded"
     options = {**settings.CELERY_BROKER_TRANSPORT_OPTIONS, "max_retries": 0}
     try:
-        with Connection(settings.CELERY_BROKER_URL, connect_timeout=1, transport_options=options) as connection:
+        with Connection(
+            settings.CELERY_BROKER_URL,
+            connect_timeout=1,
+            transport_options=options,
+            ssl=settings.CELERY_BROKER_USE_SSL,
+        ) as connection:
             connection.ensure_connection(max_retries=1, timeout=1)
             return "ok"
     except Exception as error:  # noqa: BLE001 - each transport has errors of its own

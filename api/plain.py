@@ -21,11 +21,11 @@ from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from api.middleware import language_of
-from api.parsers import strict_json
 from api.views.notifications import FAILURE, NotificationsView, shown_as_accepted
 from notifier import intake
 from notifier.callers import Caller
 from notifier.connections import look_at_the_connection
+from notifier.strict_json import strict_json
 
 PATHS = {"/api/notifications/", "/api/notifications"}
 

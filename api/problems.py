@@ -1,7 +1,7 @@
 """One shape for every error: RFC 9457 `application/problem+json` with `errors` of `{"code", "detail", "attr"}`."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from notifier import rest
+from notifier.details import flat
 from notifier.limits import TooManyError
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ CONTENT_TYPE = rest.CONTENT_TYPE
 RETRY_SECONDS = 5
 PROGRAMS = ("/api/", "/health/", "/sandbox/")
 """Where the callers are programs."""
-
-_WHOLE_REQUEST = "non_field_errors"
 
 
 class Conflict(exceptions.APIException):
@@ -75,7 +74,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
     if getattr(error, "wait", None):
         headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
-    body = problem(error.status_code, list(_flat(error.get_full_details())))
+    body = problem(error.status_code, list(flat(error.get_full_details())))
     return Response(body, status=error.status_code, headers=headers, content_type=CONTENT_TYPE)
 
 
@@ -93,24 +92,6 @@ class Unavailable(exceptions.APIException):
     default_code = "unavailable"
     default_detail = "The service cannot store anything at the moment. Try again."
     wait = RETRY_SECONDS
-
-
-def _flat(details: Any, path: str = "") -> Iterator[dict[str, Any]]:
-    """REST framework's nested details as a flat list with dotted paths."""
-    if _is_error(details):
-        yield {"code": details["code"], "detail": str(details["message"]), "attr": path or None}
-    elif isinstance(details, Mapping):
-        for name, inner in details.items():
-            inner_path = path if name == _WHOLE_REQUEST else f"{path}.{name}" if path else str(name)
-            yield from _flat(inner, inner_path)
-    else:
-        for index, inner in enumerate(details):
-            yield from _flat(inner, path if _is_error(inner) else f"{path}.{index}" if path else str(index))
-
-
-def _is_error(details: Any) -> bool:
-    """One error, and not the errors of two fields that are called `message` and `code`."""
-    return isinstance(details, Mapping) and set(details) == {"message", "code"} and isinstance(details["code"], str)
 
 
 def is_a_program(request: HttpRequest) -> bool:

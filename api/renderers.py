@@ -14,6 +14,12 @@ class JSONRenderer(StockRenderer):
     charset = None
 
 
+class EventStreamRenderer(JSONRenderer):
+    """For who asks for Server-Sent Events, as browsers do. A stream writes itself; what is refused is JSON."""
+
+    media_type = "text/event-stream"
+
+
 class Negotiation(DefaultContentNegotiation):
     """REST framework's, with a short way for those who take anything, as most do."""
 

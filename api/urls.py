@@ -4,7 +4,7 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularAPIView
 
 from api.problems import not_found
-from api.views import docs, notifications, organization, users, verbs
+from api.views import docs, events, notifications, organization, templates, users, verbs
 
 app_name = "api"
 urlpatterns = [
@@ -17,6 +17,13 @@ urlpatterns = [
     re_path(r"^notifications/(?P<pk>[0-9]+)/retry/?$", verbs.RetryView.as_view(), name="retry"),
     re_path(r"^notifications/(?P<pk>[0-9]+)/acknowledge/?$", verbs.AcknowledgeView.as_view(), name="acknowledge"),
     re_path(r"^notifications/plan/?$", notifications.PlanView.as_view(), name="plan"),
+    re_path(r"^templates/?$", templates.TemplatesView.as_view(), name="templates"),
+    re_path(r"^templates/(?P<name>[a-z0-9_-]+)/?$", templates.TemplateView.as_view(), name="template"),
+    re_path(r"^templates/(?P<name>[a-z0-9_-]+)/preview/?$", templates.PreviewView.as_view(), name="preview"),
+    re_path(
+        r"^notifications/(?P<pk>[0-9]+)/events/?$", events.NotificationEventsView.as_view(), name="notification-events"
+    ),
+    re_path(r"^events/?$", events.EventsView.as_view(), name="events"),
     re_path(r"^organizations/me/?$", organization.OrganizationView.as_view(), name="organization"),
     re_path(
         r"^organizations/me/rotate-webhook-secret/?$",

@@ -427,12 +427,12 @@ class Measurement:
     def __init__(self) -> None:
         from django.db import connection  # noqa: PLC0415 - Django has to be set up first
 
-        from notifier import ledger  # noqa: PLC0415
+        from notifier import erasure, ledger  # noqa: PLC0415
         from notifier.chain import Finish  # noqa: PLC0415
         from notifier.models import Attempt  # noqa: PLC0415
         from notifier.states import Outcome, Status  # noqa: PLC0415
 
-        self._connection, self._ledger = connection, ledger
+        self._connection, self._ledger, self._erasure = connection, ledger, erasure
         self._sent = Finish(Status.SENT)
         self._attempt: Callable[[int, Any], Any] = lambda pk, now: Attempt(
             notification_id=pk, step=0, round=0, channel="email", outcome=Outcome.ACCEPTED, account="default",
@@ -506,7 +506,7 @@ class Measurement:
         found["passed"] = self.beside(due, "locked") / LOCKED
         found["dead"] = self.beside(f"{SNAPSHOT}; SELECT 1", "dead", self._many) / DEAD
         found["size"] = float(self._ask(SIZE))
-        rows = self.timed("purge", 1, lambda: self._ledger.purge(timedelta(0)))
+        rows = self.timed("purge", 1, lambda: self._erasure.purge(timedelta(0)))
         found["purge"] = self.database["purge"][0][1] / max(1, rows)
         return found
 

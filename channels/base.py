@@ -26,6 +26,7 @@ class Message:
 
     `reference` is the same on every try of the same notification (1-64 characters of `A-Za-z0-9-`): channels turn it
     into a Message-ID or a provider's own reference, so that a provider or a reader can tell a repeat.
+    `literal`: no markup is read in the text, whatever the account would have.
     """
 
     to: str
@@ -34,6 +35,7 @@ class Message:
     subject: str = ""
     html: str = ""
     attachments: tuple[Attachment, ...] = ()
+    literal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ The replies' descriptions are those of the Bot API server, tdlib/telegram-bot-ap
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -87,7 +87,7 @@ class TelegramChannel(Channel[TelegramAccount]):
         if not CHAT.fullmatch(message.to):
             raise InvalidRecipientError("The Telegram chat is neither a number nor an @name.")
         texts, shortened = divide(message.text)
-        talk = _Talk(self._web, account, message.to)
+        talk = _Talk(self._web, replace(account, parse_mode="") if message.literal else account, message.to)
         deadline = Deadline(self._patience)
         for text in texts:
             try:

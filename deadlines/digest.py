@@ -1,15 +1,14 @@
-"""An organization's digest: what is without date, overdue and upcoming on a day, as one mail."""
+"""An organization's digest: what is without date, overdue and upcoming on a day, as a template's context."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db.models import Count
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import translation
 from django.utils.formats import date_format
@@ -28,7 +27,9 @@ MOST_SIGNS = 20_000
 NOTE_SIGNS = 120
 NAME_SIGNS = 160
 GROUPS = (State.OVERDUE, State.UPCOMING, State.WITHOUT_DATE)
-TEMPLATES = "messages/deadline_digest"
+TEMPLATE = "deadline_digest"
+NAMELESS = "–"
+"""Stands for a name that has no sign which can be shown."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -77,14 +78,6 @@ class Digest:
         return any(group.count for group in self.groups.values())
 
 
-class Mail(NamedTuple):
-    """What leaves."""
-
-    subject: str
-    text: str
-    html: str
-
-
 def collect(organization: Organization, day: date, calendar: DigestSettings | None = None) -> Digest:
     """What is to be told on this day. Five queries, however many people there are."""
     calendar = calendar or DigestSettings.of(organization)
@@ -122,7 +115,8 @@ def _row(one: Deadline, day: date) -> Row:
         else:
             when = _("days left: %(days)d") % {"days": days} if days else _("today")
     note = one_line(one.note, NOTE_SIGNS)
-    return Row(one_line(one.person, NAME_SIGNS), str(one.get_kind_display()), note, due, when)
+    kind = one_line(str(one.get_kind_display()), NAME_SIGNS) or NAMELESS
+    return Row(one_line(one.person, NAME_SIGNS) or NAMELESS, kind, note, due, when)
 
 
 def one_line(text: str, most: int) -> str:
@@ -147,31 +141,25 @@ TITLES = {
     State.UPCOMING: lambda: _("Upcoming"),
     State.WITHOUT_DATE: lambda: _("Without date"),
 }
-COLORS = {State.OVERDUE: "#b3362b", State.UPCOMING: "#17697f", State.WITHOUT_DATE: "#5c6b73"}
 
 
-def render(digest: Digest) -> Mail:
-    """The mail, in the service's language. Whatever people have typed stays text."""
+def context_of(digest: Digest) -> dict[str, Any]:
+    """What the template `deadline_digest` is given, in the service's language."""
     with translation.override(settings.LANGUAGE_CODE):
-        context = {
-            "organization": one_line(digest.organization.name, 120),
+        return {
+            "organization": one_line(digest.organization.name, 120) or NAMELESS,
             "day": _shown(digest.day),
             "days_ahead": digest.days_ahead,
-            "language": translation.get_language(),
-            "has_news": digest.has_news,
-            "groups": [
-                {
-                    "title": TITLES[state](),
-                    "color": COLORS[state],
-                    "count": group.count,
-                    "rows": group.rows,
-                    "more": group.more,
-                    "url": group.url,
-                }
-                for state, group in digest.groups.items()
-            ],
+            "groups": [_told(group) for group in digest.groups.values()],
         }
-        subject, text, html = (
-            render_to_string(f"{TEMPLATES}/{name}", context) for name in ("subject.txt", "text.txt", "body.html")
-        )
-    return Mail(one_line(subject, 255), text.strip() + "\n", html)
+
+
+def _told(group: Group) -> dict[str, Any]:
+    return {
+        "state": group.state.value,
+        "title": TITLES[group.state](),
+        "count": group.count,
+        "rows": [{name: value for name, value in row._asdict().items() if value} for row in group.rows],
+        "more": group.more,
+        "url": group.url,
+    }

@@ -32,13 +32,12 @@ class Accepted:
 
 def accept(told: Digest, recipients: Iterable[str], *, ring: bool) -> Accepted:
     """One notification for each recipient. One that is refused costs the others nothing."""
-    mail, accepted = digest.render(told), Accepted()
+    context, accepted = digest.context_of(told), Accepted()
     for recipient in recipients:
         body = {
             "to": {"email": recipient},
-            "subject": mail.subject,
-            "message": mail.text,
-            "html": mail.html,
+            "template": digest.TEMPLATE,
+            "context": context,
             "channels": ["email"],
             "reference": f"deadline-digest-{told.day.isoformat()}",
         }

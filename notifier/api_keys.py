@@ -25,6 +25,8 @@ BESIDE = timedelta(days=1)
 USED_SECONDS = 60.0
 """How exactly `last_used_at` is kept: to write it with every request would cost more than to answer most of them."""
 
+_IS_GOOD = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
+
 _FORM = re.compile(r"(ntf_(?:live|test)_[A-Za-z0-9]{8})_[A-Za-z0-9_-]{43}")
 _LETTERS = string.ascii_letters + string.digits
 
@@ -106,8 +108,12 @@ def _good(prefix: str) -> Iterable[ApiKey]:
     """Those that begin so, are not revoked, and not over by the database's clock."""
     if connection.vendor == "postgresql":
         return postgres.keys(prefix)
-    good = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), prefix=prefix, revoked_at=None)
-    return good.select_related("organization")
+    return ApiKey.objects.filter(_IS_GOOD, prefix=prefix).select_related("organization")
+
+
+def may_still_read(pk: int) -> bool:
+    """Whether the key of a stream that was opened before would open it now."""
+    return ApiKey.objects.filter(_IS_GOOD, Q(may_read=True) | Q(may_manage=True), pk=pk).exists()
 
 
 def _digest(secret: str) -> bytes:

@@ -20,6 +20,7 @@ class NotifierConfig(AppConfig):
     def ready(self) -> None:
         """Stop the start where a secret could not be sealed later; report errors where somebody wants them."""
         register(checks.check_production, Tags.security, deploy=True)
+        register(checks.check_templates, Tags.templates)
         try:
             vault.check_keys(tuple(settings.ENCRYPTION_KEYS))
         except ValueError:

@@ -2,23 +2,22 @@
 
 Sync Django views under an ASGI server are several times slower than under WSGI, and each thread would keep a database
 connection of its own. The front reads a body whole before a thread takes it, so a slow client occupies no thread, and a
-body that is too large is never kept.
+body that is too large is never kept. Streams of events are answered by the front itself (`live.py`).
 """
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 
 from django.conf import settings
 
-from notifier import collector
-from notifier.bridge import Event, Send, ThreadedWSGI
-from notifier.embedded import EmbeddedWork
-from notifier.wsgi import application as django_application
+from notifier.wsgi import application as django_application  # before all else: it makes Django ready
 
-Receive = Callable[[], Awaitable[Event]]
+# isort: split
+from notifier import collector, live
+from notifier.bridge import Event, Receive, Send, ThreadedWSGI, problem
+from notifier.embedded import EmbeddedWork
+from notifier.hub import hub
 
 THREADS = 16
 """Requests that Django works on at the same time, each with a database connection of its own."""
@@ -34,23 +33,25 @@ _work = EmbeddedWork()
 
 
 async def application(scope: Event, receive: Receive, send: Send) -> None:
-    """The lifespan starts and stops the embedded mode; every HTTP request goes to Django."""
+    """The lifespan starts and stops the embedded mode; every request goes to Django, a WebSocket's handshake too."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] == "http":
         await _http(scope, receive, send)
-    else:  # no WebSocket is spoken here
-        await send({"type": "websocket.close", "code": 1000})
+    else:
+        await live.websocket(_django, scope, receive, send)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         event = await receive()
         if event["type"] == "lifespan.startup":
+            hub.open()
             await asyncio.to_thread(_work.start)
             collector.spare_what_stays()
             await send({"type": "lifespan.startup.complete"})
         else:
+            hub.close()
             await asyncio.to_thread(_work.stop)
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -73,8 +74,8 @@ async def _http(scope: Event, receive: Receive, send: Send) -> None:
         return
     if body is None:
         await _too_large(send)
-    else:
-        await _django(scope, body, send)
+    elif (handed := await _django(scope, body, send)) is not None:
+        await live.sse(handed, receive, send)
 
 
 class _GoneError(Exception):
@@ -116,13 +117,5 @@ async def _too_large(send: Send) -> None:
 
 async def _refuse(send: Send, status: HTTPStatus, code: str, detail: str) -> None:
     """The API's own error shape, without Django; the connection ends."""
-    error = {"code": code, "detail": detail, "attr": None}
-    problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "errors": [error]}
-    body = json.dumps(problem).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": int(status), "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    for event in problem(status, code, detail):
+        await send(event)

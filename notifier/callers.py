@@ -1,5 +1,6 @@
 """Who asks, whichever way he proved it: what every view of the API begins with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,6 +11,11 @@ from notifier.limits import OURSELVES, Sender
 from notifier.models import Organization
 
 
+def always() -> bool:
+    """Nothing can take it away."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, for which organization, and what he may do there."""
@@ -18,6 +24,8 @@ class Caller:
     scopes: frozenset[Scope] = frozenset(Scope)
     sender: Sender = OURSELVES
     is_authenticated: bool = True
+    still_allowed: Callable[[], bool] = always
+    """Asked again and again, in a thread, while he reads a stream: whether he may still read."""
 
 
 def caller_of(request: Request) -> Caller:

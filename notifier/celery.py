@@ -4,7 +4,6 @@ import os
 
 from celery import Celery
 from celery.signals import setup_logging
-from kombu import Queue
 
 from notifier.work import LedgerLoop
 
@@ -13,8 +12,7 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they load every view; the we
 
 app = Celery("notifier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue("notifier")]
-app.autodiscover_tasks(["notifier", "deadlines"])
+app.autodiscover_tasks(["notifier", "accounts", "deadlines", "backup"])
 app.steps["worker"].add(LedgerLoop)
 
 

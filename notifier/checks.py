@@ -14,11 +14,11 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name for it
 from django.http.request import validate_host
+from django.utils.module_loading import import_string
+
+from notifier.environment import SHORTEST_KEY
 
 Rule = Callable[[], Iterator[CheckMessage]]
-
-SHORTEST_KEY = 32
-"""Bytes of a secret that nobody guesses."""
 
 KNOWN_KEYS = (
     "development-only",
@@ -32,6 +32,12 @@ KNOWN_PASSWORDS = {"password", "notifier", "postgres", "guest", "admin", "secret
 PLAIN_HTTP = ("TELEGRAM_API_URL", "SMS_HTTP_URL", "TWILIO_API_URL", "SMSRU_API_URL", "SMSC_API_URL")
 RANDOM_TEXT = 'python -c "import secrets; print(secrets.token_urlsafe(50))"'
 FERNET_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+
+
+def check_templates(**_: Any) -> list[CheckMessage]:
+    """Message templates that are declared wrongly. By its name: most processes have no use for what reads them."""
+    found: list[CheckMessage] = import_string("notifier.message_templates.check_templates")()
+    return found
 
 
 def check_production(**_: Any) -> list[CheckMessage]:
@@ -86,6 +92,10 @@ def _keys() -> Iterator[CheckMessage]:
     signing = settings.JWT_SECRET_KEY
     if signing and len(signing.encode()) < SHORTEST_KEY:
         yield _error(8, f"JWT_SECRET_KEY is guessable: it needs {SHORTEST_KEY} bytes.", RANDOM_TEXT)
+    elif signing.lower().startswith(KNOWN_KEYS):
+        yield _error(17, "JWT_SECRET_KEY is a value that everybody knows.", RANDOM_TEXT)
+    if not signing:
+        yield _warning(9, "JWT_SECRET_KEY is not set: the accounts are switched off.", f"JWT_SECRET_KEY: {RANDOM_TEXT}")
     if signing and signing in {secret, *settings.ENCRYPTION_KEYS}:
         yield _error(9, "JWT_SECRET_KEY is another secret's value too: who learns one has both.", RANDOM_TEXT)
 
@@ -157,7 +167,11 @@ def _servers() -> Iterator[CheckMessage]:
         host, password = str(database.get("HOST") or ""), str(database.get("PASSWORD") or "")
         near = not host or host.startswith("/") or _is_loopback(host)  # empty, or a path: a socket file
         yield from _guarded("DATABASE_URL", near=near, password=password)
-    brokers = {settings.CELERY_BROKER_URL: "CELERY_BROKER_URL", settings.REDIS_URL: "REDIS_URL"}
+    brokers = {
+        settings.AMQP_URL: "AMQP_URL",
+        settings.CELERY_BROKER_URL: "CELERY_BROKER_URL",
+        settings.REDIS_URL: "REDIS_URL",
+    }
     for url, name in brokers.items():
         if url and not url.startswith("memory:"):
             parts = urlsplit(url)

@@ -19,6 +19,11 @@ class Consumer(CeleryConsumer):
     broker, from where it ends the next worker too. A bell is worth less than that.
     """
 
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc,valid-type]
+        """Celery's steps without its 28 exchanges and queues for tasks that wait in RabbitMQ: ours never do."""
+
+        default_steps = [step for step in CeleryConsumer.Blueprint.default_steps if "delayed_delivery" not in step]
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """What is called with each message."""
         handle = super().create_task_handler(*args, **kwargs)

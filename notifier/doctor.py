@@ -79,7 +79,9 @@ def _broker() -> Finding:
         return Finding(name, State.ABSENT, _("None is set: the web process works the ledger itself."))
     scheme = settings.CELERY_BROKER_URL.partition(":")[0]
     try:
-        with Connection(settings.CELERY_BROKER_URL, connect_timeout=BROKER_SECONDS) as broker:
+        with Connection(
+            settings.CELERY_BROKER_URL, connect_timeout=BROKER_SECONDS, ssl=settings.CELERY_BROKER_USE_SSL
+        ) as broker:
             broker.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
         detail = _("It does not answer ({error}).").format(error=type(error).__name__)

@@ -5,6 +5,7 @@ none), else the default. An empty value counts as unset. Where `NAME_FILE` is se
 (container secrets).
 """
 
+import importlib
 import ipaddress
 import os
 import re
@@ -18,8 +19,17 @@ from urllib.parse import urlsplit
 
 import environ
 
+from notifier.addresses import normal
+from notifier.cron import Cron
+
 T = TypeVar("T")
+SHORTEST_KEY = 32
+"""Bytes of a secret that nobody guesses."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+# The one of age's own README.
+_AGE_KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
 
 class ConfigurationError(SystemExit):
@@ -148,11 +158,77 @@ def networks(name: str) -> tuple[str, ...]:
     return found
 
 
+def secret(name: str, *, default: str = "") -> str:
+    """A secret that signs: of at least `SHORTEST_KEY` bytes."""
+    value = text(name, default=default)
+    if value and len(value.encode()) < SHORTEST_KEY:
+        problem = f"it needs {SHORTEST_KEY} bytes, and has {len(value.encode())}"
+        raise wrong(name, problem, "a-long-random-text-of-32-bytes-or-more")
+    return value
+
+
 def one_of(name: str, known: Sequence[str], *, default: str = "") -> str:
     """One of these words, or the default."""
     value = text(name, default=default)
     if value and value not in known:
         raise wrong(name, f"{value!r} is not one of {', '.join(known)}", known[0])
+    return value
+
+
+def schedule(name: str, *, default: str) -> Cron | None:
+    """Moments as cron's five fields name them. None for `off`."""
+    value = text(name, default=default)
+    if value.lower() == "off":
+        return None
+    problem = f"{value!r} is neither off nor a schedule of cron, as 0 3 * * * is"
+    return checked(name, Cron.parse, default=default, problem=problem, example="off")
+
+
+def file_name(name: str, *, default: str) -> str:
+    """A file's name without a directory."""
+    value = text(name, default=default)
+    if value in {".", ".."} or len(value) > 200 or re.search(r'[\\/:*?"<>|\x00-\x1f]', value):
+        raise wrong(name, "it must be the name of a file, without a directory", default)
+    return value
+
+
+def email(name: str, *, example: str) -> str:
+    """One e-mail address, or none."""
+    value = text(name)
+    try:
+        return normal(value) if value else ""
+    except ValueError:
+        raise wrong(name, f"{value!r} is no e-mail address", example) from None
+
+
+def emails(name: str) -> tuple[str, ...]:
+    """E-mail addresses with commas between them."""
+    found = words(name, example="admin@example.com")
+    for word in found:
+        try:
+            normal(word)
+        except ValueError:
+            raise wrong(name, f"{word!r} is no e-mail address", "admin@example.com") from None
+    return found
+
+
+def line(name: str, *, default: str, longest: int) -> str:
+    """Text of one line."""
+    value = text(name, default=default)
+    if len(value) > longest or not value.isprintable():
+        raise wrong(name, f"it must be one line of at most {longest} characters", default.split(maxsplit=1)[0])
+    return value
+
+
+def age_key(name: str) -> str:
+    """A public key of age, for encrypting."""
+    value = text(name)
+    if value:
+        age = importlib.import_module("pyrage")  # who has no key does not load it
+        try:
+            age.x25519.Recipient.from_str(value)
+        except age.RecipientError:
+            raise wrong(name, "it must be a public key of age (`age-keygen` prints it)", _AGE_KEY) from None
     return value
 
 

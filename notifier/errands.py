@@ -18,15 +18,17 @@ from channels.simulated import Later, SimulatedChannel
 from notifier import ledger, walk
 from notifier.breaker import Breaker, key_of
 from notifier.chain import LONGEST_PAUSE, AwaitReceipt, Finish, Miss, Send, Try, Wait
-from notifier.models import Attachment, Attempt, Notification
+from notifier.models import AttachedFile, Attempt, Notification
 from notifier.organization_accounts import is_switched_off
 from notifier.provider_accounts import account_for
-from notifier.rendering import message_for, with_files
+from notifier.rendering import lacks_secrets, message_for, with_files
 from notifier.states import CODES, Outcome, Status
 
 log = logging.getLogger(__name__)
 
 CIRCUIT_OPEN = "The provider failed again and again; it is left alone for a while."
+
+SECRETS_GONE = "The secret values of its template were wiped when it ended; send it anew."
 
 NO_DATABASE = (OperationalError, InterfaceError)
 """The database is away: nothing that a message or a provider did wrong."""
@@ -211,6 +213,8 @@ def way_of(row: Notification, channel: str) -> Way | NoWay:
     address = row.address(channel)
     if not address:
         return NoWay("no_address", "No address for this channel is known.")
+    if row.template and lacks_secrets(row):
+        return NoWay("not_configured", SECRETS_GONE)
     account = account_for(channel, row) if channel in channels() else None
     if account is not None:
         return Way(address, account)
@@ -221,7 +225,7 @@ def way_of(row: Notification, channel: str) -> Way | NoWay:
     return NoWay("not_configured", "No account is configured for this channel.")
 
 
-def hand_over(handover: Handover, landed: Callable[[Answer], None], files: Sequence[Attachment] = ()) -> None:
+def hand_over(handover: Handover, landed: Callable[[Answer], None], files: Sequence[AttachedFile] = ()) -> None:
     """Begin to hand one message over and return at once. Never raises: every end is an attempt, told to `landed` once,
     whatever the channel does."""
     started_at, started = handover.errand.claim.now(), time.monotonic()

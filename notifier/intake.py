@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from itertools import chain
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
@@ -13,8 +15,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 
-from notifier import bell, errands, idempotency, insertion, ledger, limits, webhook_secrets
+from notifier import bell, errands, idempotency, insertion, ledger, limits, message_templates, webhook_secrets
 from notifier.breaker import Breaker, key_of
+from notifier.composing import Composer
 from notifier.gathering import Gathering
 from notifier.inputs import NotificationInput, Wanted
 from notifier.insertion import Stored, Wish
@@ -29,6 +32,12 @@ MOST = 10_000
 
 MOST_BYTES = 100 * 1024 * 1024
 """Files of all notifications of one bulk together."""
+
+MOST_SIGNS = 1024**3
+"""Of the texts of one content for many users, together."""
+
+AT_ONCE = 500
+"""Notifications that a bulk stores by one statement, where each has a text of its own from a template."""
 
 
 class InvalidNotificationError(ValueError):
@@ -52,9 +61,9 @@ def _accept(organization: Organization, body: Any, *, ring: bool, sender: Sender
     wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
     wanted.values["key"] = uuid4()
     its_chain_matters = wanted.user is not None and limits.looks_at_addresses(sender)
-    if wanted.files or its_chain_matters or connection.vendor != "postgresql":
+    if wanted.files or wanted.draft or its_chain_matters or connection.vendor != "postgresql":
         recipient = _user(organization, wanted.user)
-        columns = wanted.columns(recipient.channels if recipient else ())
+        columns = Composer(organization).columns(wanted, recipient)
         with limits.admitted(organization, sender, [columns]):
             stored = _store(organization, [columns], [wanted.files], ring=ring)[0]
     else:
@@ -132,8 +141,11 @@ def accept_for_each(
 
 
 def _accept_many(organization: Organization, bodies: Sequence[Any], sender: Sender) -> list[Stored]:
-    form, now = NotificationInput.shared(), timezone.now()
-    chains = _chains(organization, [body.get("user_id") for body in bodies if isinstance(body, Mapping)])
+    form, now, composer = NotificationInput.shared(), timezone.now(), Composer(organization)
+    users = [body.get("user_id") for body in bodies if isinstance(body, Mapping)]
+    chains = _chains(organization, users)
+    has_templates = any("template" in body for body in bodies if isinstance(body, Mapping))
+    languages = _languages(organization, users) if has_templates else {}
     rows: list[dict[str, Any]] = []
     files, errors, size = [], {}, 0
     for index, body in enumerate(bodies):
@@ -141,10 +153,12 @@ def _accept_many(organization: Organization, bodies: Sequence[Any], sender: Send
             wanted = form.read(organization, body, now, test=sender.is_test)
             if wanted.user is not None and wanted.user not in chains:
                 raise form.no_user()
+            own_chain = chains[wanted.user] if wanted.user is not None else ()
+            columns = composer.columns_in(wanted, own_chain, languages.get(wanted.user, ""))
         except ValidationError as error:
             errors[str(index)] = error.detail
             continue
-        rows.append(wanted.columns(chains[wanted.user] if wanted.user is not None else ()))
+        rows.append(columns)
         files.append(wanted.files)
         size += sum(len(file.content) for file in wanted.files)
         if size > MOST_BYTES:  # one content with a file and 10,000 users would fill memory and disk
@@ -154,7 +168,14 @@ def _accept_many(organization: Organization, bodies: Sequence[Any], sender: Send
     if errors:
         raise ValidationError({"notifications": errors})
     with limits.admitted(organization, sender, rows):
-        return _store(organization, rows, files, ring=True)
+        if not has_templates:
+            return _store(organization, rows, files, ring=True)
+        with transaction.atomic():  # in parts, since each of its own HTML in one statement fills the memory
+            parts = range(0, len(rows), AT_ONCE)
+            stored = [
+                _store(organization, rows[at : at + AT_ONCE], files[at : at + AT_ONCE], ring=True) for at in parts
+            ]
+        return list(chain.from_iterable(stored))
 
 
 def _accept_for_each(
@@ -164,9 +185,13 @@ def _accept_for_each(
     form, first = NotificationInput.shared(), {**content, "user_id": users[0]}
     try:
         wanted = form.read(organization, first, timezone.now(), test=sender.is_test)
-    except ValidationError:
+    except ValidationError as error:
+        if "template" in content:  # to check a large context for each of them takes too long
+            raise ValidationError({"notifications": {"0": error.detail}}) from None
         return None
     chains = _chains(organization, users)
+    if wanted.draft is not None:
+        return _draft_for_each(organization, wanted, users, chains, sender)
     if wanted.files or any(type(user) is not int or user not in chains for user in users):
         return None
     shared = wanted.columns()
@@ -177,6 +202,58 @@ def _accept_for_each(
         made = insertion.insert_table(shared, own)
         bell.ring_after_commit([stored.pk for stored in made])
     return made
+
+
+def _draft_for_each(
+    organization: Organization, wanted: Wanted, users: Sequence[Any], chains: Mapping[Any, list[str]], sender: Sender
+) -> list[Stored]:
+    """The template is rendered once for each language among them."""
+    known = [type(user) is int and user in chains for user in users]
+    if not all(known):
+        nobody = NotificationInput.shared().no_user().detail
+        raise ValidationError({"notifications": {str(at): nobody for at, fine in enumerate(known) if not fine}})
+    spoken = _languages(organization, users)
+    groups: dict[str, list[int]] = {}
+    for at, user in enumerate(users):
+        groups.setdefault(message_templates.language_of(spoken.get(user, "")), []).append(at)
+    composer, made = Composer(organization), dict[int, Stored]()
+    shared = {}
+    for language, places in groups.items():
+        try:
+            shared[language] = composer.columns_in(wanted, (), language)
+        except ValidationError as error:
+            raise ValidationError({"notifications": {str(places[0]): error.detail}}) from None
+    _check_copies(wanted, [(len(places), shared[language]) for language, places in groups.items()])
+    _make_secret(organization, list(shared.values()))
+    steps = [wanted.columns(chains[user])["steps"] for user in users]
+    rows = ({"recipient_id": user, "steps": own} for user, own in zip(users, steps, strict=True))
+    with limits.admitted(organization, sender, rows), transaction.atomic():
+        for language, places in groups.items():
+            own = {"recipient_id": [users[at] for at in places], "steps": [steps[at] for at in places]}
+            made.update(zip(places, insertion.insert_table(shared[language], own), strict=True))
+        stored = [made[at] for at in range(len(users))]
+        copies = [[copy(file) for file in wanted.files] for _user in users]
+        ledger.attach(stored, copies)
+        bell.ring_after_commit([one.pk for one in stored])
+    return stored
+
+
+def _check_copies(wanted: Wanted, groups: Sequence[tuple[int, insertion.Values]]) -> None:
+    copies = sum(count for count, _columns in groups)
+    texts = sum(count * (len(columns["message"]) + len(columns["html"])) for count, columns in groups)
+    for name, is_large in (
+        ("attachments", copies * sum(len(file.content) for file in wanted.files) > MOST_BYTES),
+        ("context", texts > MOST_SIGNS),
+    ):
+        if is_large:
+            raise ValidationError({name: [_("The copies of it are too large together.")]}, code="too_large")
+
+
+def _languages(organization: Organization, users: Sequence[Any]) -> dict[Any, str]:
+    """Of those of these users that have one: by one query."""
+    ids = {pk for pk in users if type(pk) is int and 0 < pk < 2**63}
+    found = Recipient.objects.filter(organization=organization, pk__among=ids).exclude(language="")
+    return dict(found.values_list("pk", "language")) if ids else {}
 
 
 def _chains(organization: Organization, users: Sequence[Any]) -> dict[int, list[str]]:
@@ -260,7 +337,7 @@ def plan(organization: Organization, body: Any, *, sender: Sender = OURSELVES) -
     """What would become of this body now, step by step; stores nothing. ValidationError for a body that is refused."""
     wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
     recipient = _user(organization, wanted.user)
-    row = Notification(**wanted.columns(recipient.channels if recipient else ()))
+    row = Notification(**Composer(organization).columns(wanted, recipient))
     row.organization, row.recipient = organization, recipient
     breaker = Breaker()
     return [{**shown_step(step), **_foretold(row, step["channel"], breaker)} for step in row.steps]

@@ -1,4 +1,4 @@
-"""Every SQL statement of a notification's life: accept, claim, mark, settle, cancel, retry, erase, purge.
+"""Every SQL statement of a notification's life: accept, claim, mark, settle, cancel, retry. Of its end: `erasure`.
 
 The database's clock decides what is due and whose lease ran out. Whoever works on a row holds its claim's token, and
 every write repeats it: a worker that wakes up late holds an old one and changes nothing. No transaction stays open
@@ -18,12 +18,22 @@ from django.db import connection, transaction
 from django.db.models import Case, Count, F, Model, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
-from notifier import callbacks, insertion, postgres, retention
+from notifier import callbacks, events, insertion, postgres, wakes
 from notifier.chain import AwaitReceipt, Finish, Wait
-from notifier.models import Attachment, Attempt, Callback, Notification, Organization, Receipt, Recipient
+from notifier.models import (
+    AttachedFile,
+    Attachment,
+    Attempt,
+    Notification,
+    Organization,
+    Recipient,
+    TransientAttachment,
+)
 from notifier.states import DUE, FINAL, OPEN, Status
 
-M = TypeVar("M", Attempt, Attachment)
+M = TypeVar("M", Attempt, Attachment, TransientAttachment)
+
+FILES = (Attachment, TransientAttachment)
 
 LEASE = timedelta(seconds=30)
 """How long a silent worker keeps its rows. Renewed while it works: it only bounds how late a dead one's come back."""
@@ -67,12 +77,17 @@ class Settlement:
 def accept(rows: Sequence[insertion.Values], files: Sequence[Sequence[Attachment]] = ()) -> list[insertion.Stored]:
     """Store these notifications, given by their columns, and the `files` of each, in the caller's transaction."""
     made = insertion.insert(rows)
+    attach(made, files)
+    return made
+
+
+def attach(made: Sequence[insertion.Stored], files: Sequence[Sequence[Attachment]]) -> None:
+    """Store the `files` of each of these."""
     for stored, own in zip(made, files, strict=False):
         for file in own:
             file.notification_id = stored.pk
     if any(files):
         Attachment.objects.bulk_create(file for own in files for file in own)
-    return made
 
 
 def claim(
@@ -101,13 +116,14 @@ def claim(
         return Claim(token, [one.row for one in taken], tried, with_files, taken[0].now if taken else None)
     rows = _claimed(token, limit, ids, lapsed, ranks)
     pks = [row.pk for row in rows]
-    with_files = set(_children(Attachment, pks).values_list("notification_id", flat=True))
+    with_files = {pk for model in FILES for pk in children_of(model, pks).values_list("notification_id", flat=True)}
     return Claim(token, rows, _of(Attempt, pks), with_files, rows[0].database_now if rows else None)
 
 
-def files_of(ids: Sequence[int]) -> dict[int, list[Attachment]]:
+def files_of(ids: Sequence[int]) -> dict[int, list[AttachedFile]]:
     """The files of these notifications, by their ids."""
-    return _of(Attachment, ids)
+    kept, transient = _of(Attachment, ids), _of(TransientAttachment, ids)
+    return {pk: [*kept.get(pk, ()), *transient.get(pk, ())] for pk in {*kept, *transient}}
 
 
 def _claimed(token: UUID, limit: int, ids: Sequence[int] | None, lapsed: bool, ranks: Sequence[int]) -> list[Any]:
@@ -116,11 +132,11 @@ def _claimed(token: UUID, limit: int, ids: Sequence[int] | None, lapsed: bool, r
         if lapsed:
             # Not the caller's own: he is late, but has them in his hands still.
             left = Notification.objects.filter(status=Status.SENDING, lease_until__lte=Now()).exclude(claim_token=token)
-            taken += _locked_ids(left.order_by("lease_until"), limit, ids)
+            taken += locked_ids(left.order_by("lease_until"), limit, ids)
         for rank in ranks:
             # A waiting one is no worker's: `receipts.miss_deadlines` queues it when its time is over.
             due = Notification.objects.filter(status=Status.QUEUED, priority=rank, due_at__lte=Now())
-            taken += _locked_ids(due.order_by("due_at"), limit - len(taken), ids)
+            taken += locked_ids(due.order_by("due_at"), limit - len(taken), ids)
         Notification.objects.filter(pk__among=taken).update(
             status=Status.SENDING, due_at=None, claim_token=token, lease_until=Now() + LEASE
         )
@@ -131,12 +147,12 @@ def _claimed(token: UUID, limit: int, ids: Sequence[int] | None, lapsed: bool, r
 def _of(model: type[M], ids: Sequence[int]) -> dict[int, list[M]]:
     """What belongs to these rows, in its order, by their ids."""
     found: dict[int, list[M]] = {}
-    for one in _children(model, ids).order_by("id") if ids else ():
+    for one in children_of(model, ids).order_by("id") if ids else ():
         found.setdefault(one.notification_id, []).append(one)
     return found
 
 
-def _locked_ids(rows: QuerySet[Notification], limit: int, ids: Sequence[int] | None = None) -> list[int]:
+def locked_ids(rows: QuerySet[Notification], limit: int, ids: Sequence[int] | None = None) -> list[int]:
     """Their ids, locked against others where the database can; SQLite has one writer at a time anyway."""
     if limit <= 0:
         return []
@@ -192,6 +208,7 @@ def settle(claim: Claim, settlements: Sequence[Settlement], *, again: bool = Fal
             _announce([one for one in settlements if one.notification_id in settled])
     else:
         settled = _settle_undisturbed(claim, settlements)
+    wakes.wake_after_commit()
     disturbed = [one for one in settlements if one.notification_id not in settled]
     return settled | _settle_carefully(claim, disturbed) if disturbed else settled
 
@@ -219,6 +236,9 @@ def _settle_carefully(claim: Claim, settlements: Sequence[Settlement], *, again:
         Attempt.objects.bulk_create(_untold(attempts) if again else attempts)
         for move, ids in _grouped(kept).items():
             _held(claim).filter(pk__among=ids).update(**_written(move))
+        # A row that goes back to the queue as it came, without an attempt, is no event.
+        moved = (one for one in kept if one.move and (one.attempts or not isinstance(one.move, Wait)))
+        events.record(one.notification_id for one in moved)
         _announce(kept)
     return set(held)
 
@@ -226,7 +246,7 @@ def _settle_carefully(claim: Claim, settlements: Sequence[Settlement], *, again:
 def _untold(attempts: Sequence[Attempt]) -> list[Attempt]:
     """Those that are not on record: no row has two of one step that began in the same microsecond and ended alike."""
     gist = operator.attrgetter("notification_id", "step", "started_at", "outcome")
-    stored = set(map(gist, _children(Attempt, [attempt.notification_id for attempt in attempts])))
+    stored = set(map(gist, children_of(Attempt, [attempt.notification_id for attempt in attempts])))
     return [attempt for attempt in attempts if gist(attempt) not in stored]
 
 
@@ -247,12 +267,14 @@ def _announce(settled: Sequence[Settlement]) -> None:
 def place(row: Notification, move: Wait | AwaitReceipt | Finish) -> None:
     """Move a row that nobody has in his hands. The caller has locked it in his transaction."""
     Notification.objects.filter(pk=row.pk).exclude(status=Status.SENDING).update(**_written(move))
+    if not (isinstance(move, Wait) and row.status == Status.QUEUED):
+        events.record([row.pk])
     if row.callback_url and not isinstance(move, Wait):
         callbacks.announce([row.pk])
 
 
 _OUT_OF_HANDS: dict[str, Any] = {"claim_token": None, "lease_until": None, "handover_step": None}
-_ENDED: dict[str, Any] = {**_OUT_OF_HANDS, "due_at": None, "credentials": None, "finished_at": Now()}
+ENDED: dict[str, Any] = {**_OUT_OF_HANDS, "due_at": None, "credentials": None, "finished_at": Now()}
 
 
 def _written(move: Wait | AwaitReceipt | Finish | None) -> dict[str, Any]:
@@ -265,7 +287,7 @@ def _written(move: Wait | AwaitReceipt | Finish | None) -> dict[str, Any]:
             return {**_OUT_OF_HANDS, "status": Status.WAITING, "due_at": until, "sent_at": Now()}
         case Finish(status, code):
             sent = {"sent_at": Now()} if status is Status.SENT else {}
-            return {**_ENDED, **sent, "status": status, "failure_code": code if status is Status.FAILED else ""}
+            return {**ENDED, **sent, "status": status, "failure_code": code if status is Status.FAILED else ""}
         case _:
             return {"handover_step": None}
 
@@ -283,7 +305,9 @@ def overdue_by() -> timedelta:
 def cancel(notification: Notification) -> bool:
     """Stop it. False: a worker has it, or it is final already."""
     with transaction.atomic():
-        stopped = _moved(notification, DUE, {**_ENDED, "status": Status.CANCELLED})
+        stopped = _moved(notification, DUE, {**ENDED, "status": Status.CANCELLED})
+        if stopped:
+            events.record([notification.pk])
         if stopped and notification.callback_url:
             callbacks.announce([notification.pk])
     return stopped
@@ -292,20 +316,21 @@ def cancel(notification: Notification) -> bool:
 def retry(notification: Notification, credentials: bytes | None) -> bool:
     """Queue a failed one again with every step alive, with a new lifetime where the old is over. False: not failed."""
     lifetime = Case(When(expires_at__lte=Now(), then=Now() + Value(settings.NOTIFICATION_TTL)), default=F("expires_at"))
-    return _moved(
-        notification,
-        [Status.FAILED],
-        {
-            "status": Status.QUEUED,
-            "failure_code": "",
-            "due_at": Now(),
-            "finished_at": None,
-            "expires_at": lifetime,
-            "round": F("round") + 1,
-            "first_round": F("round") + 1,
-            "credentials": credentials,
-        },
-    )
+    again: dict[str, Any] = {
+        "status": Status.QUEUED,
+        "failure_code": "",
+        "due_at": Now(),
+        "finished_at": None,
+        "expires_at": lifetime,
+        "round": F("round") + 1,
+        "first_round": F("round") + 1,
+        "credentials": credentials,
+    }
+    with transaction.atomic():
+        revived = _moved(notification, [Status.FAILED], again)
+        if revived:
+            events.record([notification.pk])
+    return revived
 
 
 def _moved(notification: Notification, sources: Iterable[Status], values: dict[str, Any]) -> bool:
@@ -320,44 +345,8 @@ def follow(recipient: Recipient, moved_to: str) -> None:
     )
 
 
-def erase(recipient: Recipient) -> None:
-    """Forget a person: their row, and of their notifications every address, text and file. Open ones end.
-
-    The notifications stay countable. A worker that has one in its hands loses it: it was ended under its lease.
-    """
-    with transaction.atomic():
-        # Locked, so that whoever accepts one for this person at this moment comes before, or finds nobody.
-        Recipient.objects.select_for_update().filter(pk=recipient.pk).first()
-        theirs = Notification.objects.filter(recipient=recipient)
-        # First, so that no worker can settle one any more and add an attempt after the others lost their words.
-        theirs.filter(status__in=OPEN).update(**_ENDED, status=Status.CANCELLED)
-        Attachment.objects.filter(notification__in=theirs).delete()
-        Callback.objects.filter(notification__in=theirs).delete()
-        tried = Attempt.objects.filter(notification__in=theirs)
-        Receipt.objects.filter(provider_id__in=tried.exclude(provider_id="").values("provider_id")).delete()
-        tried.update(detail="", provider_id="")
-        theirs.update(subject="", message="", html="", forms=None, metadata={}, reference="", callback_url="")
-        retention.forget(recipient)
-        recipient.delete()
-
-
-def purge(before: timedelta, *, batch: int = 1000) -> int:
-    """Delete notifications that finished longer than `before` ago, with their attempts, a batch a transaction."""
-    deleted = 0
-    while True:
-        with transaction.atomic():
-            # The oldest end of `ledger_purge`: by id each batch would read and sort all that is left to delete.
-            old = Notification.objects.filter(status__in=FINAL, finished_at__lte=Now() - before).order_by("finished_at")
-            ids = _locked_ids(old, batch)  # locked: one that is retried at this moment must not vanish
-            for model in (Attempt, Attachment, Callback):
-                _children(model, ids).delete()
-            Notification.objects.filter(pk__among=ids).delete()
-        deleted += len(ids)
-        if len(ids) < batch:
-            return deleted
-
-
-def _children(model: type[Model], ids: Sequence[int]) -> QuerySet[Any]:
+def children_of(model: type[Model], ids: Sequence[int]) -> QuerySet[Any]:
+    """The rows of this table that belong to these notifications."""
     return model._default_manager.filter(notification_id__among=ids)
 
 

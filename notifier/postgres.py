@@ -37,7 +37,8 @@ _CLAIM = """WITH claimed AS (
     RETURNING *)
 SELECT STATEMENT_TIMESTAMP(),
     EXISTS (SELECT FROM notifier_attempt WHERE notification_id = row.id),
-    EXISTS (SELECT FROM notifier_attachment WHERE notification_id = row.id), {columns}
+    EXISTS (SELECT FROM notifier_attachment WHERE notification_id = row.id)
+        OR EXISTS (SELECT FROM notifier_transientattachment WHERE notification_id = row.id), {columns}
 FROM claimed AS row LEFT JOIN notifier_recipient AS recipient ON recipient.id = row.recipient_id"""
 
 _HELD = "row.claim_token = %s AND row.status = 'sending' AND row.acknowledged_at IS NULL"
@@ -48,12 +49,15 @@ WHERE row.id = given.id AND {_HELD} AND row.lease_until > STATEMENT_TIMESTAMP()
 RETURNING row.id"""  # noqa: S608 - constants
 
 _MOVE = """moved_{number} AS (UPDATE notifier_notification AS row SET {values}
-    WHERE row.id = ANY(%s) AND {held} RETURNING row.id)"""
+    WHERE row.id = ANY(%s) AND {held} RETURNING row.id, row.organization_id, row.status)"""
 
 _SETTLE = """WITH {moves}, moved AS ({together}),
 told AS (INSERT INTO notifier_attempt ({columns})
     SELECT {columns} FROM unnest({arrays}) WITH ORDINALITY AS given ({columns}, position)
-    WHERE notification_id IN (SELECT id FROM moved) ORDER BY position)
+    WHERE notification_id IN (SELECT id FROM moved) ORDER BY position RETURNING notification_id),
+changed AS (INSERT INTO notifier_event (organization_id, notification_id, status, at)
+    SELECT organization_id, id, status, STATEMENT_TIMESTAMP() FROM moved
+    WHERE status <> 'sending' AND (status <> 'queued' OR id IN (SELECT notification_id FROM told)))
 SELECT id FROM moved"""
 
 
@@ -117,14 +121,15 @@ def mark(token: UUID, steps: Mapping[int, int]) -> set[int]:
 def settle(
     token: UUID, moves: Sequence[tuple[Mapping[str, Any], Sequence[int]]], attempts: Sequence[Attempt]
 ) -> set[int]:
-    """Change the rows (columns and values, and whose they are) that are ours and unacknowledged, and append their
-    attempts. Returns which they were; nothing is written for the others."""
+    """Change the rows (columns and values, and whose they are) that are ours and unacknowledged, append their attempts
+    and the events. Returns which they were; nothing is written for the others. A row that goes back to the queue as it
+    came, without an attempt, is no event."""
     parts, params = [], []
     for number, (values, ids) in enumerate(moves):
         parts.append(_MOVE.format(number=number, values=", ".join(map(_assigned, values.items())), held=_HELD))
         params += [value for value in values.values() if value is not None and not isinstance(value, Now)]
         params += [list(ids), token]
-    together = " UNION ALL ".join(f"SELECT id FROM moved_{number}" for number in range(len(parts)))  # noqa: S608
+    together = " UNION ALL ".join(f"SELECT * FROM moved_{number}" for number in range(len(parts)))  # noqa: S608
     columns = _reader(Attempt).names[1:]
     arrays = ", ".join(f"%s::{kind}[]" for kind in _reader(Attempt).types[1:])
     statement = _SETTLE.format(moves=", ".join(parts), together=together, columns=", ".join(columns), arrays=arrays)

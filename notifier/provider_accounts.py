@@ -66,6 +66,8 @@ def _simulated(notification: Notification, *, is_own: bool) -> SimulatedAccount 
 
 
 def _request_smtp(secret: dict[str, Any]) -> SmtpAccount | None:
+    if "user" not in secret:
+        return None  # there are a template's values in it, and no account
     host = secret.get("host") or settings.SMTP_HOST
     port = secret.get("port") or (settings.SMTP_PORT if not secret.get("host") else 587)
     rule = host_rule(host, port) if host else None

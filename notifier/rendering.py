@@ -5,9 +5,17 @@ from dataclasses import replace
 
 from channels.base import Attachment as File
 from channels.base import Message
-from notifier.models import Attachment, Notification
+from notifier import vault
+from notifier.markers import filled
+from notifier.models import AttachedFile, Notification
 
 SUBJECT_LENGTH = 78  # the line length RFC 5322 §2.1.1 asks for
+
+SECRETS = "secrets"
+"""In `Notification.forms`, which has a channel's text by the channel's name: the variables that are kept sealed."""
+
+SEALED_VALUES = "values"
+"""In what is sealed as `Notification.credentials`: theirs."""
 
 
 def default_subject(message: str) -> str:
@@ -26,12 +34,41 @@ def default_subject(message: str) -> str:
 def message_for(channel: str, notification: Notification, address: str) -> Message:
     """What this channel carries to that address."""
     text, reference = notification.message, notification.key.hex
+    if notification.template:
+        return _of_template(channel, notification, address)
     if channel != "email":
         return Message(to=address, text=text, reference=reference)
     return Message(to=address, text=text, reference=reference, subject=notification.subject, html=notification.html)
 
 
-def with_files(message: Message, files: Sequence[Attachment]) -> Message:
+def _of_template(channel: str, notification: Notification, address: str) -> Message:
+    """With the secret values in their places. Literal: whoever wrote a value must not write markup."""
+    text, values = (notification.forms or {}).get(channel, notification.message), _secret_values(notification)
+    reference = notification.key.hex
+    message = Message(to=address, text=filled(text, values), reference=reference, literal=True)
+    if channel != "email":
+        return message
+    html = filled(notification.html, values, html=True)
+    return replace(message, subject=filled(notification.subject, values), html=html)
+
+
+def lacks_secrets(notification: Notification) -> bool:
+    """Whether its text has holes: values that a template keeps to itself were wiped. `vault.VaultError`."""
+    return bool(_secret_names(notification) - _secret_values(notification).keys())
+
+
+def _secret_names(notification: Notification) -> set[str]:
+    return set(notification.forms.get(SECRETS, ())) if notification.forms else set()
+
+
+def _secret_values(notification: Notification) -> dict[str, str]:
+    if not notification.credentials or not _secret_names(notification):
+        return {}
+    values: dict[str, str] = vault.unseal(notification.credentials).get(SEALED_VALUES, {})
+    return values
+
+
+def with_files(message: Message, files: Sequence[AttachedFile]) -> Message:
     """The same with these files."""
     if not files:
         return message

@@ -22,6 +22,7 @@ AGED = (
     ("axes", "AccessAttempt", "attempt_time"),
     ("axes", "AccessFailureLog", "attempt_time"),
     ("axes", "AccessLog", "attempt_time"),
+    ("backups", "Backup", "started_at"),
     ("deadlines", "DigestRun", "created_at"),
     ("deadlines", "ImportDraft", "created_at"),
 )

@@ -11,9 +11,10 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.module_loading import import_string
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from notifier.heads import BoundedHeads
+from notifier.heads import BoundedHeads, BoundedSockets
 
 STOP_SECONDS = 30
 """How long a stop waits for requests under way."""
@@ -52,6 +53,12 @@ class WebServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._when_up is not None:
             Thread(target=self._when_up, name="when-up", daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """As uvicorn does, which would wait for streams to end by themselves."""
+        # By its name: in one of several processes this module is imported before Django is ready.
+        import_string("notifier.hub.hub").close()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,7 +141,9 @@ def _config(host: str, port: int, workers: int) -> uvicorn.Config:
         port=port,
         lifespan="on",
         http=BoundedHeads,
-        ws="none",
+        ws=BoundedSockets,
+        ws_max_size=4096,  # nothing that clients say there is needed
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=logging.getLogger().isEnabledFor(logging.DEBUG),
         server_header=False,

@@ -6,6 +6,7 @@ Checks of values live in `environment.py`; what several settings mean together i
 
 import base64
 import hashlib
+import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from cryptography.fernet import Fernet
 from django.utils.translation import gettext_lazy as _
 
 from notifier import environment as env
-from notifier.brokers import BROKER_FAILS_FAST, MEMORY_BROKER, cacheops_redis
+from notifier.brokers import (
+    AMQP_FAILS_FAST,
+    AMQP_TLS,
+    BROKER_FAILS_FAST,
+    MEMORY_BROKER,
+    bell_queue,
+    cacheops_redis,
+)
 from notifier.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -36,7 +44,7 @@ PUBLIC_URL = env.url(
 )
 HTTPS = PUBLIC_URL.startswith("https://")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
-SALES_EMAIL = env.text("SALES_EMAIL")
+SALES_EMAIL = env.email("SALES_EMAIL", example="sales@example.com")
 
 ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS") or (
     (base64.urlsafe_b64encode(hashlib.sha256(f"encryption:{SECRET_KEY}".encode()).digest()).decode(),) if DEBUG else ()
@@ -48,15 +56,18 @@ if not ENCRYPTION_KEYS:
 INSTALLED_APPS = [
     "notifier.apps.NotifierConfig",  # before staticfiles: our runserver works the ledger too
     "api.apps.ApiConfig",
+    "backup.apps.BackupsConfig",
+    "accounts.apps.AccountsConfig",
     "deadlines.apps.DeadlinesConfig",
     "sandbox.apps.SandboxConfig",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are made by `urls.py`: a worker has no use for them
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "cacheops",
@@ -88,6 +99,7 @@ TEMPLATES = [
         },
     }
 ]
+MESSAGE_TEMPLATES = BASE_DIR / "templates" / "messages"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -137,6 +149,14 @@ CELERY_BROKER_URL = env.url(
     default=REDIS_URL or "memory://localhost/",
     example="amqp://user:password@127.0.0.1:5672//",
 )
+_BY_AMQP = CELERY_BROKER_URL.startswith("amqp")
+AMQP_URL = env.url(
+    "AMQP_URL",
+    ["amqp", "amqps"],
+    default=CELERY_BROKER_URL if _BY_AMQP else "",
+    example="amqp://user:password@127.0.0.1:5672//",
+)
+"""Where jobs come from: `consume_amqp`."""
 EMBEDDED = CELERY_BROKER_URL.startswith("memory:")
 """No broker: the web process works the ledger itself (`embedded.py`)."""
 
@@ -153,12 +173,16 @@ CELERY_TASK_ACKS_LATE = False  # what a dead worker held comes back by its lease
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_RESULT_ACCEPT_CONTENT = ["json"]
-CELERY_TASK_DEFAULT_QUEUE = "notifier"
+CELERY_TASK_QUEUES = [bell_queue(amqp=_BY_AMQP)]
+CELERY_TASK_DEFAULT_QUEUE = CELERY_TASK_QUEUES[0].name
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_TRANSPORT_OPTIONS = MEMORY_BROKER if EMBEDDED else BROKER_FAILS_FAST
+CELERY_BROKER_TRANSPORT_OPTIONS = MEMORY_BROKER if EMBEDDED else AMQP_FAILS_FAST if _BY_AMQP else BROKER_FAILS_FAST
+CELERY_BROKER_CONNECTION_TIMEOUT = 2 if _BY_AMQP else 4
+CELERY_BROKER_HEARTBEAT = 30  # RabbitMQ: half a minute until a worker notices a connection that died in silence
+CELERY_BROKER_USE_SSL = AMQP_TLS if "amqps://" in CELERY_BROKER_URL else False
 CELERY_BROKER_POOL_LIMIT = 32
 CELERY_WORKER_POOL = "threads"  # sending is waiting; and prefork does not work on Windows
 CELERY_WORKER_CONSUMER = "notifier.consumer:Consumer"
@@ -174,7 +198,9 @@ CELERY_BEAT_SCHEDULE = {
     "bell": {"task": "notifier.deliver", "schedule": 5.0, "options": {"expires": 5.0}},
     "receipts": {"task": "notifier.apply_receipts", "schedule": 5.0, "options": {"expires": 5.0}},
     "digests": {"task": "deadlines.send_digests", "schedule": 300.0, "options": {"expires": 300.0}},
+    "backups": {"task": "backups.look", "schedule": 60.0, "options": {"expires": 60.0}},
     "purge": {"task": "notifier.purge", "schedule": 3600.0, "options": {"expires": 3600.0}},
+    "accounts": {"task": "accounts.purge", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 
 # --- Delivery --------------------------------------------------------------------------------------------------------
@@ -229,16 +255,35 @@ PHONE_REGION = env.text("PHONE_REGION").upper()
 
 CALLBACK_HOSTS = env.words("CALLBACK_HOSTS")
 
+# --- Backups ---------------------------------------------------------------------------------------------------------
+EMAIL_BACKUP_ENABLED = env.boolean("EMAIL_BACKUP_ENABLED", default=False)
+EMAIL_BACKUP_RECIPIENT = env.emails("EMAIL_BACKUP_RECIPIENT")
+if EMAIL_BACKUP_ENABLED and not EMAIL_BACKUP_RECIPIENT:
+    raise env.missing("EMAIL_BACKUP_RECIPIENT", "with EMAIL_BACKUP_ENABLED=1 it is needed", "admin@example.com")
+EMAIL_BACKUP_SUBJECT_PREFIX = env.line("EMAIL_BACKUP_SUBJECT_PREFIX", default="[Notifier] Backup", longest=200)
+LOCAL_BACKUP_DIR = BASE_DIR / env.text("LOCAL_BACKUP_DIR", default="backups")
+LOCAL_BACKUP_FILENAME = env.file_name("LOCAL_BACKUP_FILENAME", default="latest_backup.sql.gz")
+DB_BACKUP_TIMEOUT = env.seconds("DB_BACKUP_TIMEOUT", default=300, least=1)
+BACKUP_PUBLIC_KEY = env.age_key("BACKUP_PUBLIC_KEY")
+BACKUP_MAIL_LIMIT_MB = env.whole("BACKUP_MAIL_LIMIT_MB", default=15, most=100)
+BACKUP_WEBHOOK_URL = env.url("BACKUP_WEBHOOK_URL", ["http", "https"], example="https://example.com/hooks/backups")
+BACKUP_SCHEDULE = env.schedule("BACKUP_SCHEDULE", default="0 3 * * *")
+HEALTH_NOTES = {"backup": "backup.health.note"}
+"""What `/health/ready` shows besides; whatever they say, the service can take requests."""
+
 # --- API -------------------------------------------------------------------------------------------------------------
 API_OPEN = env.boolean("API_OPEN", default=DEBUG)
-JWT_SECRET_KEY = env.text("JWT_SECRET_KEY")
 API_THROTTLE_SEND = env.rate("API_THROTTLE_SEND", default="600/min")
 API_THROTTLE_OPEN = bool(env.text("API_THROTTLE_SEND"))  # who has no key is counted only where somebody wished so
 API_THROTTLE_RECIPIENT = env.limit("API_THROTTLE_RECIPIENT", example=20)
 API_THROTTLE_DAY = env.limit("API_THROTTLE_DAY", example=10000)
 MAX_BODY_BYTES = 10 * 1024 * 1024
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.ApiKeys", "api.authentication.OpenAccess"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.Members",
+        "api.authentication.ApiKeys",
+        "api.authentication.OpenAccess",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["api.permissions.MayDoThis"],
     "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["api.renderers.JSONRenderer"],
@@ -249,6 +294,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+STREAM_AUTHENTICATION = "accounts.authentication.SocketTokens"  # of a `?token=`
 SPECTACULAR_SETTINGS = {
     "TITLE": "Notifier",
     "DESCRIPTION": "Post a notification; it is carried along e-mail, SMS and Telegram until somebody has it.",
@@ -262,6 +308,22 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "displayRequestDuration": True, "tryItOutEnabled": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums"],
+}
+
+# --- Accounts --------------------------------------------------------------------------------------------------------
+_for_development = hashlib.sha256(f"accounts:{SECRET_KEY}".encode()).hexdigest() if DEBUG else ""
+JWT_SECRET_KEY = env.secret("JWT_SECRET_KEY", default=_for_development)
+"""Empty: the accounts are switched off."""
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_SECRET_KEY or secrets.token_hex(32),  # else the library takes Django's secret key
+    "AUDIENCE": "notifier",
+    "ISSUER": "notifier",
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=60),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+    "CHECK_REVOKE_TOKEN": True,
 }
 
 # --- Language, time, files, logs -------------------------------------------------------------------------------------

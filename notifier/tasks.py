@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from celery import shared_task
 from django.conf import settings
 
-from notifier import breaker, callbacks, delivery, idempotency, ledger, receipts, retention, work
+from notifier import breaker, callbacks, delivery, erasure, events, idempotency, receipts, retention, work
 from notifier.connections import look_at_the_connection
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ def purge() -> None:
     for clear in (
         idempotency.forget,
         breaker.forget,
-        lambda: ledger.purge(settings.RETENTION),
+        events.forget,
+        lambda: erasure.purge(settings.RETENTION),
         lambda: retention.purge(settings.RETENTION),
     ):
         try:

@@ -34,6 +34,9 @@ def prepare(arguments: Sequence[str]) -> None:
         "REDIS_URL": "",
         "CELERY_BROKER_URL": "",
         "CELERY_TASK_ALWAYS_EAGER": "0",
+        "BACKUP_SCHEDULE": "off",
+        "BACKUP_WEBHOOK_URL": "",
+        "EMAIL_BACKUP_ENABLED": "0",
         "DATABASE_URL": os.environ.get("DATABASE_URL") or f"sqlite:///{BASE / 'demo.sqlite3'}",
     }
     if "--check" in arguments:

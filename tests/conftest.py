@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from channels.fake import FakeChannel
-from notifier import counters, errands, organization_accounts
+from notifier import counters, errands, organization_accounts, streams
 from notifier.models import DEFAULT_SLUG, Organization
 from tests.clients import FrontClient
 
@@ -19,6 +19,7 @@ pytest_plugins = ["tests.servers.fixtures"]
 LONG = (  # what takes longest, since it waits for real processes
     "tests/notifier/test_workers.py",
     "tests/faults/",
+    "tests/amqp/",
     "tests/browser/",
     "tests/commands/",
     "tests/security/test_canary.py",
@@ -65,6 +66,7 @@ def default_organization() -> Organization:
 def forgotten() -> None:
     """What a process keeps for some seconds was another test's, and is rolled back since: a key's number, too."""
     counters.forget()
+    streams.forget()
     organization_accounts.forget()
 
 

@@ -43,6 +43,7 @@ os.environ.update(
     DJANGO_ALLOWED_HOSTS="testserver,127.0.0.1,localhost",
     ENCRYPTION_KEYS=Fernet.generate_key().decode(),
     API_OPEN="1",
+    JWT_SECRET_KEY="only-for-the-tests-of-accounts-" + "x" * 32,
     LOG_LEVEL="WARNING",
 )
 (Path(__file__).resolve().parent.parent / "staticfiles").mkdir(exist_ok=True)  # WhiteNoise warns where it is missing

@@ -10,9 +10,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-OURS = ("web", "worker", "beat", "migrate")
+OURS = ("web", "worker", "beat", "migrate", "consumer")
 LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
-PRODUCTION = [name for name, service in SERVICES.items() if "profiles" not in service]
+PRODUCTION = [name for name, service in SERVICES.items() if service.get("profiles") != ["demo"]]
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|DATABASE_URL|REDIS_URL")
 
 
@@ -21,7 +21,7 @@ def seconds(span: str) -> int:
 
 
 def test_every_part_of_the_service_is_there() -> None:
-    assert set(SERVICES) == {"web", "worker", "beat", "migrate", "postgres", "redis", "demo"}
+    assert set(SERVICES) == {"web", "worker", "beat", "migrate", "postgres", "redis", "demo", "consumer", "rabbitmq"}
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)
@@ -52,6 +52,10 @@ def test_without_a_password_the_broker_refuses_to_start() -> None:
     assert "requirepass" in script
 
 
+def test_without_a_password_rabbitmq_refuses_to_start() -> None:
+    assert ': "$${RABBITMQ_DEFAULT_PASS:?' in SERVICES["rabbitmq"]["command"][-1]
+
+
 def test_the_broker_loses_a_second_at_most_and_evicts_nothing() -> None:
     script = SERVICES["redis"]["command"][-1]
     assert "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction" in script
@@ -72,7 +76,7 @@ def test_our_processes_cannot_change_their_own_code(name: str) -> None:
     assert SERVICES[name]["cap_drop"] == ["ALL"]
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "beat", "consumer"])
 def test_nothing_starts_before_the_database_is_migrated(name: str) -> None:
     needs = SERVICES[name]["depends_on"]
     assert needs["migrate"] == {"condition": "service_completed_successfully"}
@@ -102,7 +106,7 @@ def test_every_volume_that_is_used_is_declared() -> None:
 
 def test_every_variable_of_the_file_is_explained_in_the_example() -> None:
     variables = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))
-    assert variables == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "HOST", "PORT", "PUBLIC_URL"}
+    assert variables == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "RABBITMQ_PASSWORD", "HOST", "PORT", "PUBLIC_URL"}
     example = ROOT / ".env.example"
     if not example.is_file():
         pytest.skip(".env.example is not there")

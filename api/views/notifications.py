@@ -124,6 +124,8 @@ class ListQuery(Query):
             examples.NOTIFICATION_TO,
             examples.NOTIFICATION_SMTP,
             examples.NOTIFICATION_LATER,
+            examples.NOTIFICATION_TEMPLATE,
+            examples.NOTIFICATION_ORDER,
             examples.ACCEPTED,
         ],
     ),

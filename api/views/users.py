@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.examples import USER, USER_WITH_ALL
-from notifier import ledger
+from notifier import erasure
 from notifier.api_keys import Scope
 from notifier.callers import organization_of
 from notifier.inputs import RecipientInput
@@ -116,7 +116,7 @@ class UserView(UserViews):
 
     def delete(self, request: Request, pk: str) -> Response:
         """Erase the person's data everywhere."""
-        ledger.erase(self.user(pk))
+        erasure.erase(self.user(pk))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def user(self, pk: str) -> Recipient:

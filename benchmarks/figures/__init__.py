@@ -1,6 +1,7 @@
 """Every benchmark, in the order in which `all` runs them."""
 
 from benchmarks.figures import (
+    backup,
     bulk,
     delivery,
     fallback,
@@ -27,5 +28,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         fallback.BENCHMARK,
         priority.BENCHMARK,
         scaling.BENCHMARK,
+        backup.BENCHMARK,
     )
 }

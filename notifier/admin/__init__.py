@@ -4,9 +4,9 @@ from django.apps import apps
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from notifier.admin import api_keys, notifications, organizations, provider_settings
+from notifier.admin import api_keys, notifications, organizations, provider_settings, submissions
 
-__all__ = ["api_keys", "notifications", "organizations", "provider_settings"]
+__all__ = ["api_keys", "notifications", "organizations", "provider_settings", "submissions"]
 
 admin.site.site_header = _("Notifier")
 admin.site.site_title = _("Notifier")

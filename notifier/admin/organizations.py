@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from notifier import ledger
+from notifier import erasure
 from notifier.admin.scoped import OrganizationFilter, Scoped, SuperusersOnly, is_superuser
 from notifier.models import DEFAULT_SLUG, ApiKey, Membership, Organization, Recipient
 
@@ -79,9 +79,9 @@ class RecipientAdmin(Scoped):
 
     def delete_model(self, request: HttpRequest, obj: Recipient) -> None:
         """Erase the person everywhere, as the API does."""
-        ledger.erase(obj)
+        erasure.erase(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> None:
         """Erase each of them."""
         for recipient in queryset:
-            ledger.erase(recipient)
+            erasure.erase(recipient)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from notifier import callbacks, provider_accounts, vault
+from notifier import callbacks, message_templates, provider_accounts, vault
 from notifier.inputs.fields import (
     ChatId,
     Choice,
@@ -29,7 +29,8 @@ from notifier.inputs.fields import (
     Text,
 )
 from notifier.inputs.recipient import ADDRESSES, LANGUAGE_TAG, ChannelName
-from notifier.models import Attachment, Notification, Organization
+from notifier.message_templates import Template
+from notifier.models import SUBMISSIONS, Attachment, Notification, Organization
 from notifier.rendering import default_subject
 from notifier.states import Bar, OnUnknown, Priority
 
@@ -210,6 +211,13 @@ def steps_of(*names: str) -> list[dict[str, Any]]:
     return [{"channel": name} for name in names]
 
 
+class Draft(NamedTuple):
+    """A template, and what it is to say. The context is not checked yet: a bulk does that once for all who share it."""
+
+    template: Template
+    context: dict[str, Any]
+
+
 class Wanted(NamedTuple):
     """A notification that may be stored; doing so is intake's business."""
 
@@ -220,6 +228,8 @@ class Wanted(NamedTuple):
     values: dict[str, Any]
     """All other columns that are not what every notification begins with."""
     files: list[Attachment]
+    draft: Draft | None = None
+    """What makes the texts, once it is known in which language. None: they are among the values."""
 
     def columns(self, own_chain: Sequence[str] = ()) -> dict[str, Any]:
         """All columns, for a user with this chain of his own."""
@@ -227,6 +237,12 @@ class Wanted(NamedTuple):
         if self.user is not None:
             columns["recipient_id"] = self.user
         return columns
+
+
+def _draft(values: dict[str, Any]) -> Draft | None:
+    """Takes the context out of the values; the template's name is a column."""
+    template = message_templates.find(values["template"])
+    return None if template is None else Draft(template, values.pop("context", {}))
 
 
 class NotificationInput(SmtpInput):
@@ -253,6 +269,7 @@ class NotificationInput(SmtpInput):
         "one_addressee": _("Give exactly one of user_id and to."),
         "one_content": _("Give exactly one of message and template."),
         "context": _("It goes only beside a template."),
+        "own_html": _("The template makes it. Give it only beside a message."),
         "no_user": _("There is no such user."),
         "no_template": _("There is no template of that name."),
         "past": _("It must lie in the future."),
@@ -265,7 +282,9 @@ class NotificationInput(SmtpInput):
 
     def validate_template(self, value: str) -> str:
         """One of the service's templates."""
-        raise serializers.ValidationError(self.error_messages["no_template"], code="unknown_template")
+        if message_templates.find(value) is None:
+            raise serializers.ValidationError(self.error_messages["no_template"], code="unknown_template")
+        return value
 
     def validate_callback_url(self, value: str) -> str:
         """A URL that the service may call."""
@@ -285,12 +304,14 @@ class NotificationInput(SmtpInput):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """What the fields mean together."""
         attrs = super().validate(attrs)
-        if ("user_id" in attrs) == ("to" in attrs):
+        if ("user_id" in attrs) == ("to" in attrs) and ("to" in attrs or attrs.get("template") not in SUBMISSIONS):
             raise self._error("user_id", "one_addressee", "required" if "to" not in attrs else "invalid")
         if ("message" in attrs) == ("template" in attrs):
             raise self._error("message", "one_content", "required" if "message" not in attrs else "invalid")
         if "context" in attrs and "template" not in attrs:
             raise self._error("context", "context", "invalid")
+        if "html" in attrs and "template" in attrs:
+            raise self._error("html", "own_html", "invalid")
         self._check_times(attrs)
         return attrs
 
@@ -322,14 +343,15 @@ class NotificationInput(SmtpInput):
             values["test"] = True
         if "priority" in values:
             values["priority"] = Notification.Rank[values["priority"].upper()].value
-        if not values.get("subject"):
+        draft = _draft(values) if "template" in values else None
+        if draft is None and not values.get("subject"):
             values["subject"] = default_subject(values["message"])
         send_at = values.get("send_at")
         if not values.get("expires_at"):
             values["expires_at"] = max(now, send_at or now) + settings.NOTIFICATION_TTL
         if send_at is not None and send_at > now:
             values["due_at"] = send_at  # a moment that has passed means now
-        return Wanted(user, chain, values, files)
+        return Wanted(user, chain, values, files, draft)
 
     def no_user(self) -> serializers.ValidationError:
         """The refusal where `user_id` is nobody's."""

@@ -227,20 +227,40 @@ class Attempt(models.Model):
         return f"{self.channel}: {self.code or self.outcome}"
 
 
-class Attachment(models.Model):
+class AttachedFile(models.Model):
     """A file that goes with a notification's e-mail; outside its row, so that the ledger stays narrow."""
 
-    notification = models.ForeignKey(
-        Notification, models.CASCADE, related_name="attachments", verbose_name=_("notification")
-    )
     filename = models.CharField(_("file name"), max_length=255)
     content_type = models.CharField(_("content type"), max_length=127)
     content = models.BinaryField()
 
     class Meta:
-        verbose_name = _("attachment")
-        verbose_name_plural = _("attachments")
+        abstract = True
         ordering = ["id"]
 
     def __str__(self) -> str:
         return self.filename
+
+
+class Attachment(AttachedFile):
+    """A client's file: kept as long as its notification."""
+
+    notification = models.ForeignKey(
+        Notification, models.CASCADE, related_name="attachments", verbose_name=_("notification")
+    )
+
+    class Meta(AttachedFile.Meta):
+        verbose_name = _("attachment")
+        verbose_name_plural = _("attachments")
+
+
+class TransientAttachment(AttachedFile):
+    """A file of the service's own, as a backup is: in no backup, and deleted when its notification is final."""
+
+    notification = models.ForeignKey(
+        Notification, models.CASCADE, related_name="transient_attachments", verbose_name=_("notification")
+    )
+
+    class Meta(AttachedFile.Meta):
+        verbose_name = _("transient attachment")
+        verbose_name_plural = _("transient attachments")

@@ -281,7 +281,10 @@ def test_a_refused_use_is_no_use(api: APIClient, made: Made) -> None:
 
 
 # --- What a scope opens ----------------------------------------------------------------------------------------------
-READS = {"users", "user", "notifications", "notification", "organization"}
+READS = {
+    *("users", "user", "notifications", "notification", "organization", "events", "notification-events"),
+    *("templates", "template"),
+}
 WRITES = {
     ("users", "POST"): Scope.SEND,
     ("user", "PATCH"): Scope.SEND,
@@ -293,6 +296,7 @@ WRITES = {
     ("retry", "POST"): Scope.SEND,
     ("acknowledge", "POST"): Scope.SEND,
     ("rotate-webhook-secret", "POST"): Scope.MANAGE,
+    ("preview", "POST"): Scope.READ,
 }
 OPEN_TO_ALL = {"schema", "docs", "redoc"}
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -318,7 +322,8 @@ def test_a_route_is_opened_by_its_scope_alone(
     quiet_api: APIClient, user: Recipient, name: str, method: str, scopes: tuple[Scope, ...]
 ) -> None:
     key = api_keys.make(user.organization, scopes=scopes)
-    path = reverse(f"api:{name}", kwargs={"pk": user.pk} if "pk" in str(ROUTES[name].pattern) else {})
+    groups = {"pk": user.pk, "name": "welcome"}
+    path = reverse(f"api:{name}", kwargs={group: groups[group] for group in ROUTES[name].pattern.regex.groupindex})
     before = counts()
     answer = quiet_api.generic(method, path, "{}", "application/json", **bearer(key.secret))
     scope = wanted(name, method)

@@ -230,7 +230,8 @@ def test_user_id(api: APIClient, value: Any) -> None:
         ({"message": "Hello", "user_id": 1, "to": {"email": "user@example.com"}}, "user_id"),
         ({"to": {"email": "user@example.com"}}, "message"),
         ({**HELLO, "context": {"a": 1}}, "context"),
-        ({**HELLO, "template": "welcome", "context": {}}, "template"),
+        ({**HELLO, "template": "welcome", "context": {}}, "message"),
+        ({"template": "welcome", "context": {}, "to": {"email": "a@example.com"}, "html": "<p>"}, "html"),
     ],
 )
 def test_what_does_not_go_together(api: APIClient, body: dict[str, Any], attr: str) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from api.queries import ids_between
-from notifier import ledger
+from notifier import erasure, ledger
 from notifier.models import Notification, Organization, Recipient
 from tests.api.checks import ended, stored
 
@@ -190,6 +190,6 @@ def test_how_long_the_oldest_is_due_is_one_look_a_rank(history: None) -> None:
 def test_a_batch_of_the_purge_reads_its_own_rows_only(history: None) -> None:
     counted = Pages()
     with connection.execute_wrapper(counted):
-        assert ledger.purge(timedelta(days=13.8), batch=10_000) > 100
+        assert erasure.purge(timedelta(days=13.8), batch=10_000) > 100
     assert "ledger_purge" in counted.plans
     assert "Sort" not in counted.plans

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.color import no_style
 from django.core.signals import request_finished, request_started
@@ -38,7 +39,12 @@ OPERATIONS = [
     ("/api/notifications/{id}/cancel/", "post"),
     ("/api/notifications/{id}/retry/", "post"),
     ("/api/notifications/{id}/acknowledge/", "post"),
+    ("/api/notifications/{id}/events/", "get"),
     ("/api/notifications/plan/", "post"),
+    ("/api/events/", "get"),
+    ("/api/templates/", "get"),
+    ("/api/templates/{name}/", "get"),
+    ("/api/templates/{name}/preview/", "post"),
     ("/api/organizations/me/", "get"),
     ("/api/organizations/me/rotate-webhook-secret/", "post"),
     ("/api/deadlines/", "get"),
@@ -48,17 +54,26 @@ OPERATIONS = [
     ("/api/deadlines/{id}/", "patch"),
     ("/api/deadlines/{id}/", "delete"),
     ("/api/deadlines/import/", "post"),
+    ("/api/auth/register/", "post"),
+    ("/api/auth/activate/", "post"),
+    ("/api/auth/token/", "post"),
+    ("/api/auth/token/refresh/", "post"),
+    ("/api/auth/logout/", "post"),
+    ("/api/auth/password/forgot/", "post"),
+    ("/api/auth/password/change/", "post"),
+    ("/api/auth/socket-token/", "post"),
 ]
 CSV = {"/api/deadlines/import/"}
 
 
 @pytest.fixture
 def users(organization: Organization) -> None:
-    """The users 1, 2 and 3, whom the examples name, each with a notification; and a deadline 1."""
+    """The users 1, 2 and 3, whom the examples name, each with a notification; a deadline 1; and an account."""
     for pk in (1, 2, 3):
         Recipient.objects.create(pk=pk, organization=organization, email=f"{pk}@example.com")
         stored(organization, user_id=pk)
     Deadline.objects.create(pk=1, organization=organization, person="Somebody")
+    User.objects.create_user("ann@example.com", "ann@example.com", "a long sentence is a good one")
     with connection.cursor() as cursor:
         for statement in connection.ops.sequence_reset_sql(no_style(), [Recipient, Deadline]):
             cursor.execute(statement)
@@ -101,8 +116,8 @@ def test_errors_are_documented_as_they_come(document: dict[str, Any]) -> None:
 
 def test_429_is_documented_where_something_is_limited(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        view: Any = resolve(path.replace("{id}", "1")).func
-        is_limited = method == "post" and bool(view.view_class.throttle_classes)
+        view: Any = resolve(path.format(id=1, name="welcome")).func
+        is_limited = (method == "post" and bool(view.view_class.throttle_classes)) or path.endswith("/events/")
         assert ("429" in operation["responses"]) == is_limited, (path, method)
 
 
@@ -129,7 +144,7 @@ def test_every_example_is_taken_by_the_api_itself(api: APIClient, document: dict
         examples = operation.get("requestBody", {}).get("content", {}).get(kind, {}).get("examples", {})
         for name, example in examples.items():
             body = example["value"] if path in CSV else json.dumps(example["value"])
-            response = api.generic(method.upper(), path.replace("{id}", "1"), body, kind)
+            response = api.generic(method.upper(), path.format(id=1, name="welcome"), body, kind)
             assert 200 <= response.status_code < 300, (name, response.content)
             tried += 1
     assert tried >= 8

@@ -57,7 +57,9 @@ def test_they_start_answer_and_end_cleanly(site: ProjectProcess) -> None:
     started = servers(site)
     assert len(started) == 2
     assert all(accepted(site) for _ in range(10))
+    streams = [requests.get(url(site, "/api/events/"), stream=True, timeout=30) for _ in range(4)]
     assert site.stop(signal.SIGTERM, seconds=20) == 0
+    assert all(b"retry" in stream.content for stream in streams)
     assert not is_listening(int(site.environment["PORT"]))
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert "Traceback" not in site.output

@@ -90,6 +90,17 @@ def test_an_email_is_sent_and_read_in_the_inbox(visit: Visit) -> None:
     expect(page.locator("#curl")).to_contain_text('"subject":"Good morning"')
 
 
+@pytest.mark.parametrize("missing", ["**/api/notifications/*/", "**/api/notifications/*/events/"])
+def test_a_change_is_told_or_asked_for(visit: Visit, missing: str) -> None:
+    """Each way alone is enough."""
+    page = visit.page
+    page.route(missing, lambda route: route.fulfill(status=503, body=""))
+    create_user(page, name="Ada", email="ada@example.com")
+    send(page, message="By whatever way")
+    expect_chain(page, "sent", ("email", "accepted", ""))
+    visit.complaints.clear()  # Chromium notes each answer of ours
+
+
 def test_a_chain_goes_on_to_the_next_channel_that_works(visit: Visit) -> None:
     page = visit.page
     create_user(page, name="Ada", email="ada@example.com", phone="+12025550123", telegram_chat_id="4711")

@@ -38,8 +38,14 @@ def test_whatever_the_service_says_is_shown_as_text(visit: Visit) -> None:
         told = poisoned(response.json())
         route.fulfill(response=response, body=json.dumps(told))
 
+    def poison_stream(route: Route) -> None:
+        told = poisoned(route.fetch(url=route.request.url.replace("/events/", "/")).json())
+        body = f"event: notification.{told['status']}\ndata: {json.dumps({'data': told})}\n\n"
+        route.fulfill(content_type="text/event-stream", body=body)
+
     create_user(page, name=CANARY, email="ada@example.com", phone="+12025550123")
     page.route(re.compile(r"/api/(notifications|users)/\d+/?$"), poison)
+    page.route(re.compile(r"/api/notifications/\d+/events/$"), poison_stream)
     page.route(re.compile(r"/sandbox/inbox/"), poison)
     send(page, subject="Hello", message="Hello")
     expect(inbox(page, "email").first).to_be_visible()

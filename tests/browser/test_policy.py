@@ -142,6 +142,25 @@ def test_the_admins_lists_and_forms_show_hostile_text_as_text(look: Look) -> Non
     assert look.page.evaluate("window.pwned") is None
 
 
+def test_a_templates_mail_is_shown_in_its_colours_and_without_any_power(look: Look) -> None:
+    """The one page with a policy of its own: styles may be inline, scripts may not."""
+    look.sign_in()
+    look.open("admin/notifier/submission/templates/")
+    answer = look.page.goto(f"{look.address}admin/notifier/submission/templates/order_request/")
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert policy.count("unsafe") == policy.count("style-src 'self' 'unsafe-inline'") == 1
+    sample = look.page.locator("textarea.context").input_value()
+    look.page.locator("textarea.context").fill(sample.replace("Anna Petrova", CANARY.replace('"', "'")))
+    look.page.get_by_role("button", name="English").click()
+    mail = look.page.frame_locator("iframe")
+    expect(mail.locator("h1")).to_contain_text("onerror=")
+    green = mail.locator(".head-green").evaluate("one => getComputedStyle(one).backgroundColor")
+    assert green == "rgb(38, 166, 91)"
+    assert look.page.evaluate("window.pwned") is None
+
+
 def test_the_admins_date_picker_and_its_choices_work(look: Look) -> None:
     look.sign_in()
     look.open("admin/auth/user/1/change/")

@@ -246,6 +246,15 @@ def test_markup_is_sent_as_markup(channel: TelegramChannel, peer: HttpPeer) -> N
     assert peer.requests[0].json["parse_mode"] == "HTML"
 
 
+@pytest.mark.parametrize("parse_mode", ["HTML", "MarkdownV2", "Markdown", ""])
+def test_a_literal_text_is_never_read_as_markup(channel: TelegramChannel, peer: HttpPeer, parse_mode: str) -> None:
+    peer.plan(took(1), took(2))
+    account = TelegramAccount(token=TOKEN, api_url=peer.url, parse_mode=parse_mode)
+    text = '<a href="https://evil.example">*[Hello](https://evil.example)_' + "x" * 5000
+    channel.send(Message(to="7", text=text, reference="r-1", literal=True), account)
+    assert [request.json.get("parse_mode") for request in peer.requests] == [None, None]
+
+
 def test_unreadable_markup_is_sent_once_more_as_plain_text(channel: TelegramChannel, peer: HttpPeer) -> None:
     peer.plan(refused(400, CANT_PARSE), took(2))
     receipt = send(channel, peer, "<b>Hello", parse_mode="HTML")

@@ -49,6 +49,22 @@ def test_a_stored_user_and_a_chain_in_order(organization: Organization, fakes: F
     assert lines == [["telegram:", "rejected"], ["sms:", "no_address"], ["email:", "accepted"]]
 
 
+def test_a_template_with_its_context(organization: Organization, fakes: FakeRegistry) -> None:
+    notify("--to", "user@example.com", "--template", "welcome", "--context", '{"organization": "Acme"}')
+    [(message, _account)] = fakes["email"].sent
+    assert "Acme" in message.subject
+    assert "Acme" in message.text
+
+
+@pytest.mark.parametrize(
+    ("context", "word"), [("{}", "context.link"), ("{", "JSON"), ("[]", "object"), ('{"a": 1, "a": 2}', "twice")]
+)
+def test_a_wrong_context_is_refused(organization: Organization, context: str, word: str) -> None:
+    with pytest.raises(CommandError, match=word):
+        notify("--to", "user@example.com", "--template", "activation", "--context", context)
+    assert Notification.objects.count() == 0
+
+
 def test_what_failed_for_good_is_exit_code_1_and_says_why(organization: Organization, fakes: FakeRegistry) -> None:
     fakes["email"].always = PermanentError("no")
     with pytest.raises(CommandError, match="rejected"):

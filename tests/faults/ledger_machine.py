@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from channels.base import Receipt
 from channels.errors import PermanentError, TemporaryError, UnknownOutcomeError
-from notifier import delivery, errands, idempotency, intake, ledger, receipts
+from notifier import delivery, erasure, errands, idempotency, intake, ledger, receipts
 from notifier.breaker import Breaker
 from notifier.errands import Errand, Handover
 from notifier.ledger import Claim
@@ -164,7 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def erase(self) -> None:
         person = self.people.pop()
         theirs = set(Notification.objects.filter(recipient=person).values_list("pk", flat=True))
-        ledger.erase(person)
+        erasure.erase(person)
         self.look("erase", theirs)
         for pk in theirs:
             assert self.rows[pk]["status"] in FINAL

@@ -69,7 +69,7 @@ def settle_without_the_attempts(claim: ledger.Claim, settlements: Any) -> set[in
 
 
 def cancel_whatever_it_is(row: Notification) -> bool:
-    return ledger._moved(row, list(Status), {**ledger._ENDED, "status": Status.CANCELLED})
+    return ledger._moved(row, list(Status), {**ledger.ENDED, "status": Status.CANCELLED})
 
 
 def retry_whatever_it_is(row: Notification, credentials: bytes | None) -> bool:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from django.db.models.functions import Now
 
-from notifier.models import DEFAULT_SLUG, Notification, Organization, Recipient
+from notifier.models import DEFAULT_SLUG, Event, Notification, Organization, Recipient
 from notifier.states import FINAL, Status
 
 EVERYWHERE = {"email": "ann@example.com", "phone": "+12025550123", "telegram_chat_id": "4711"}
@@ -72,3 +72,9 @@ def make_due(row: Notification) -> None:
 def story(row: Notification) -> list[tuple[str, str]]:
     """Its attempts in order: channel, and code or outcome."""
     return [(attempt.channel, attempt.code or attempt.outcome) for attempt in row.attempts.all()]
+
+
+def event(row: Notification, status: str = "sent", organization: Organization | None = None) -> int:
+    """An event as if its status had become this; its id."""
+    owner = row.organization_id if organization is None else organization.pk
+    return Event.objects.create(organization_id=owner, notification_id=row.pk, status=status).pk

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from notifier import callbacks, delivery, ledger, receipts, tasks, work
+from notifier import callbacks, delivery, erasure, ledger, receipts, tasks, work
 from notifier.celery import app
 from notifier.chain import Finish
 from notifier.models import Callback, Notification
@@ -121,7 +121,7 @@ def test_an_erased_persons_events_are_told_to_nobody(fakes: FakeRegistry, peer: 
     ended(peer, recipient=ann)
     open_one = stored(recipient=ann, callback_url=peer.url)
     other = ended(peer)
-    ledger.erase(ann)
+    erasure.erase(ann)
     open_one.refresh_from_db()
     assert open_one.status == Status.CANCELLED
     callbacks.deliver_due()

@@ -18,10 +18,12 @@ from pytest_django.fixtures import Settings
 
 from notifier import environment as env
 from notifier.brokers import cacheops_redis
+from notifier.cron import Cron
 from notifier.environment import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDED = {"DJANGO_SECRET_KEY": "x" * 50, "ENCRYPTION_KEYS": Fernet.generate_key().decode(), "ENV_FILE": ""}
+NEEDED["EMAIL_BACKUP_RECIPIENT"] = "ops@example.com"  # with EMAIL_BACKUP_ENABLED=1 it is needed
 
 
 def settings_with(**variables: str) -> dict[str, Any]:
@@ -44,6 +46,7 @@ WRONG: dict[str, list[str]] = {
     "DATABASE_URL": ["mysql://a@b/c", "nonsense", "postgres//a", "oracle://a@b/c"],
     "REDIS_URL": ["http://127.0.0.1", "127.0.0.1:6379", "redis://", "redis://127.0.0.1/one", "redis://a:0/0"],
     "CELERY_BROKER_URL": ["http://127.0.0.1", "amqp://", "sqs://a"],
+    "AMQP_URL": ["http://127.0.0.1", "amqp://", "redis://a", "rabbitmq"],
     "CELERY_TASK_ALWAYS_EAGER": ["sometimes"],
     "API_OPEN": ["ajar"],
     "API_THROTTLE_SEND": ["0/min", "600", "600/fortnight", "ten/min", "-1/s", "1.5/s", "6 /s", "9" * 10 + "/d", "on"],
@@ -61,6 +64,7 @@ WRONG: dict[str, list[str]] = {
     "SMTP_USE_SSL": ["ssl"],
     "SMTP_TIMEOUT": ["0", "-1", "soon"],
     "TELEGRAM_PARSE_MODE": ["html", "Rich"],
+    "SALES_EMAIL": ["sales", "sales@localhost", "a@b.example,c@d.example", "Sales <sales@example.com>"],
     "TELEGRAM_DISABLE_WPP": ["never"],
     "TELEGRAM_TIMEOUT": ["0", "soon"],
     "TELEGRAM_API_URL": ["127.0.0.1:8081", "ftp://a"],
@@ -70,9 +74,19 @@ WRONG: dict[str, list[str]] = {
     "TWILIO_API_URL": ["twilio"],
     "SMSRU_API_URL": ["sms.ru"],
     "SMSC_API_URL": ["smsc.ru"],
+    "JWT_SECRET_KEY": ["short", "x" * 31],
     "LANGUAGE_CODE": ["de", "EN"],
     "TIME_ZONE": ["Mars/Olympus", "../../etc/passwd", "+03:00"],
     "LOG_LEVEL": ["LOUD", "info"],
+    "EMAIL_BACKUP_ENABLED": ["sometimes"],
+    "EMAIL_BACKUP_RECIPIENT": ["ops", "ops@example", "a@example.com,b@", "a@example.com,a@example.com"],
+    "EMAIL_BACKUP_SUBJECT_PREFIX": ["x" * 201, "a\nb", "a\u2028b"],
+    "LOCAL_BACKUP_FILENAME": ["../up.sql.gz", "up/a", "a\\b", "..", ".", "a:b", "x" * 201],
+    "DB_BACKUP_TIMEOUT": ["0", "0.5", "soon", "-1"],
+    "BACKUP_PUBLIC_KEY": ["age1", "ssh-ed25519 AAAA", "AGE-SECRET-KEY-1QQQ"],
+    "BACKUP_MAIL_LIMIT_MB": ["-1", "101", "much"],
+    "BACKUP_WEBHOOK_URL": ["example.com", "ftp://example.com"],
+    "BACKUP_SCHEDULE": ["daily", "0 3 * *", "60 3 * * *", "0 0 31 2 *", "@daily"],
     "SENTRY_DSN": ["key@sentry.example.com/1", "ftp://key@sentry.example.com/1"],
 }
 
@@ -107,9 +121,24 @@ def test_a_missing_secret_stops_the_start_unless_it_is_for_development(name: str
     assert settings_with(**{name: "", "DJANGO_DEBUG": "1"})["DEBUG"] is True
 
 
+def test_who_wants_backups_by_mail_says_for_whom() -> None:
+    sentence = refusal_of(EMAIL_BACKUP_ENABLED="1", EMAIL_BACKUP_RECIPIENT="")
+    assert sentence.startswith("EMAIL_BACKUP_RECIPIENT is missing: ")
+    both = settings_with(EMAIL_BACKUP_ENABLED="1", EMAIL_BACKUP_RECIPIENT="a@example.com, b@example.com")
+    assert both["EMAIL_BACKUP_RECIPIENT"] == ("a@example.com", "b@example.com")
+    assert settings_with(BACKUP_SCHEDULE="off")["BACKUP_SCHEDULE"] is None
+
+
 def test_the_keys_of_development_seal() -> None:
     (key,) = settings_with(DJANGO_DEBUG="1", ENCRYPTION_KEYS="")["ENCRYPTION_KEYS"]
     assert Fernet(key).decrypt(Fernet(key).encrypt(b"secret")) == b"secret"
+
+
+def test_development_has_a_key_for_accounts_and_nobody_knows_the_one_that_production_lacks() -> None:
+    assert len(settings_with(DJANGO_DEBUG="1")["JWT_SECRET_KEY"]) == 64
+    first, second = (settings_with()["SIMPLE_JWT"]["SIGNING_KEY"] for _ in range(2))
+    assert first != second
+    assert settings_with(JWT_SECRET_KEY="j" * 32)["SIMPLE_JWT"]["SIGNING_KEY"] == "j" * 32
 
 
 @pytest.mark.parametrize("keys", [("short",), (NEEDED["ENCRYPTION_KEYS"], "x" * 44)])
@@ -134,6 +163,15 @@ DEFAULTS: dict[str, Any] = {
     "CIRCUIT_SECONDS": timedelta(seconds=30),
     "NOTIFICATION_TTL": timedelta(hours=24),
     "RETENTION": timedelta(days=90),
+    "EMAIL_BACKUP_ENABLED": False,
+    "EMAIL_BACKUP_SUBJECT_PREFIX": "[Notifier] Backup",
+    "LOCAL_BACKUP_DIR": ROOT / "backups",
+    "LOCAL_BACKUP_FILENAME": "latest_backup.sql.gz",
+    "DB_BACKUP_TIMEOUT": timedelta(seconds=300),
+    "BACKUP_PUBLIC_KEY": "",
+    "BACKUP_MAIL_LIMIT_MB": 15,
+    "BACKUP_WEBHOOK_URL": "",
+    "BACKUP_SCHEDULE": Cron.parse("0 3 * * *"),
     "SMTP_HOST": "",
     "SMTP_PORT": 587,
     "SMTP_USE_TLS": True,
@@ -144,6 +182,7 @@ DEFAULTS: dict[str, Any] = {
     "TELEGRAM_TIMEOUT": timedelta(seconds=10),
     "SMS_PROVIDER": (),
     "SMS_MAX_PARTS": 6,
+    "JWT_SECRET_KEY": "",
     "LANGUAGE_CODE": "en",
     "TIME_ZONE": "UTC",
     "LOG_LEVEL": "INFO",
@@ -175,6 +214,11 @@ def test_an_empty_value_counts_as_unset() -> None:
         ({"REDIS_URL": "redis://127.0.0.1:6379/1"}, "CELERY_BROKER_URL", "redis://127.0.0.1:6379/1"),
         ({"REDIS_URL": "redis://a/1", "CELERY_BROKER_URL": "amqp://b//"}, "CELERY_BROKER_URL", "amqp://b//"),
         ({"REDIS_URL": "redis://127.0.0.1"}, "EMBEDDED", False),
+        ({"REDIS_URL": "redis://a/1", "CELERY_BROKER_URL": "amqp://b//"}, "AMQP_URL", "amqp://b//"),
+        ({"CELERY_BROKER_URL": "amqp://b//", "AMQP_URL": "amqps://c//"}, "AMQP_URL", "amqps://c//"),
+        ({"REDIS_URL": "redis://a/1"}, "AMQP_URL", ""),
+        ({"REDIS_URL": "redis://a/1"}, "CELERY_TASK_DEFAULT_QUEUE", "notifier"),
+        ({"CELERY_BROKER_URL": "amqp://b//"}, "CELERY_TASK_DEFAULT_QUEUE", "notifier.bells"),
         ({"RETRY_DELAYS": " 1, 2.5 "}, "RETRY_DELAYS", (timedelta(seconds=1), timedelta(seconds=2.5))),
         ({"DEFAULT_CHAIN": "telegram, sms"}, "DEFAULT_CHAIN", ("telegram", "sms")),
         ({"HOST": "0.0.0.0", "PORT": "9000"}, "PUBLIC_URL", "http://0.0.0.0:9000"),  # noqa: S104

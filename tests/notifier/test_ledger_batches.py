@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from notifier import ledger, receipts
+from notifier import erasure, ledger, receipts
 from notifier.chain import AwaitReceipt, Finish, Wait
 from notifier.ledger import Settlement
 from notifier.models import Attachment, Notification
@@ -85,7 +85,7 @@ def test_only_what_is_ours_and_not_confirmed_may_leave() -> None:
     let_lease_lapse(taken)
     other = ledger.claim(limit=9)
     receipts.acknowledge(confirmed)
-    ledger.erase(ann)
+    erasure.erase(ann)
     let_lease_lapse(lapsed)
     assert ledger.mark(claim, {1: [row.pk for row in rows]}) == {free.pk, lapsed.pk}
     for row in rows:

@@ -11,7 +11,7 @@ from django.db import connection, connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from notifier import ledger, receipts
+from notifier import erasure, ledger, receipts
 from notifier.chain import Finish
 from notifier.ledger import Settlement
 from notifier.models import Attempt, Notification
@@ -164,7 +164,7 @@ def test_an_erasure_and_a_settlement_at_the_same_time_leave_no_word() -> None:
         attempt = Attempt(step=0, round=0, channel="email", outcome="accepted", detail="Ann", started_at=timezone.now())
         attempt.notification = row
         end = Settlement(row.pk, [attempt], Finish(Status.SENT))
-        together(partial(ledger.settle, claim, [end]), partial(ledger.erase, ann))
+        together(partial(ledger.settle, claim, [end]), partial(erasure.erase, ann))
         row.refresh_from_db()
         assert row.status in {Status.SENT, Status.CANCELLED}
         assert (row.message, row.recipient) == ("", None)
@@ -174,7 +174,7 @@ def test_an_erasure_and_a_settlement_at_the_same_time_leave_no_word() -> None:
 def test_a_purge_and_a_retry_at_the_same_time_lose_no_promise() -> None:
     for _ in range(TIMES):
         row = stored(**{**in_state(Status.FAILED), "finished_at": Now() - ledger.LEASE})
-        retried, _deleted = together(partial(ledger.retry, row, None), lambda: ledger.purge(ledger.LEASE / 2))
+        retried, _deleted = together(partial(ledger.retry, row, None), lambda: erasure.purge(ledger.LEASE / 2))
         assert Notification.objects.filter(pk=row.pk, status=Status.QUEUED).exists() is retried
 
 

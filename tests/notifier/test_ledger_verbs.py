@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from notifier import ledger
+from notifier import erasure, ledger
 from notifier.chain import Finish
 from notifier.ledger import Settlement
 from notifier.models import Attachment, Attempt, Notification, Recipient
@@ -106,7 +106,7 @@ def test_an_erased_person_leaves_a_countable_row_without_a_word(status: Status) 
         note(row)
         Attachment.objects.create(notification=row, filename="ann.pdf", content_type="application/pdf", content=b"Ann")
 
-    ledger.erase(ann)
+    erasure.erase(ann)
 
     theirs.refresh_from_db()
     assert theirs.recipient is None
@@ -128,7 +128,7 @@ def test_a_worker_loses_what_is_erased_under_its_lease() -> None:
     ann = person()
     row = stored(recipient=ann)
     claim = ledger.claim(limit=9)
-    ledger.erase(ann)
+    erasure.erase(ann)
     assert ledger.mark(claim, {0: [row.pk]}) == set()
     detail = Attempt(step=0, round=0, channel="email", outcome="accepted", detail="Ann", started_at=timezone.now())
     detail.notification_id = row.pk
@@ -168,14 +168,14 @@ def test_what_finished_longer_ago_than_the_retention_is_deleted_with_all_that_be
 def test_a_purge_goes_in_batches_to_the_end() -> None:
     for _ in range(7):
         stored(**{**in_state(Status.SENT), "finished_at": Now() - 2 * DAY})
-    assert ledger.purge(DAY, batch=3) == 7
-    assert ledger.purge(DAY, batch=3) == 0
+    assert erasure.purge(DAY, batch=3) == 7
+    assert erasure.purge(DAY, batch=3) == 0
     assert not Notification.objects.exists()
 
 
 def test_a_row_that_was_retried_is_no_longer_old() -> None:
     row = failed(finished_at=Now() - 100 * DAY, expires_at=Now() - 99 * DAY)
     assert ledger.retry(row, None)
-    assert ledger.purge(DAY) == 0
+    assert erasure.purge(DAY) == 0
     row.refresh_from_db()
     assert row.status == Status.QUEUED

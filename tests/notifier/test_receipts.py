@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from channels.base import Receipt as Taken
 from channels.errors import PermanentError, TemporaryError
-from notifier import ledger, receipts, tasks
+from notifier import erasure, ledger, receipts, tasks
 from notifier.chain import AwaitReceipt, Finish
 from notifier.delivery import deliver
 from notifier.ledger import Claim, Settlement
@@ -382,5 +382,5 @@ def test_an_erased_persons_receipts_go_with_them(fakes: FakeRegistry) -> None:
         [attempt] = row.attempts.all()
         kept = {"channel": attempt.channel, "provider_id": attempt.provider_id, "detail": "550 no ann@example.com"}
         Receipt.objects.create(**kept, kind="bounced")
-    ledger.erase(ann)
+    erasure.erase(ann)
     assert Receipt.objects.get().channel == "sms"

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CANARY = "strangersword"
 NOWHERE = 2**62 + 4711
 """A number that no row has, with as many digits as none of the tests' rows."""
+NO_ROWS = {"name": "welcome"}
+"""What paths name besides rows: a template, the same for everybody."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Route:
     def path(self, **values: Any) -> str:
         """The address with these values."""
         path = self.pattern
-        for group, value in values.items():
+        for group, value in {**NO_ROWS, **values}.items():
+            if f"(?P<{group}>" not in path:
+                continue
             start = path.index(f"(?P<{group}>")
             path = path[:start] + str(value) + path[path.index(")", start) + 1 :]
         return "/" + path.replace("^", "").replace("/?$", "/").replace("$", "")
@@ -66,7 +70,8 @@ def _walk(patterns: list[URLPattern | URLResolver], before: str) -> Iterator[Rou
         elif entry.name:
             view = getattr(entry.callback, "cls", None) or getattr(entry.callback, "view_class", None)
             methods = tuple(word for word in METHODS if hasattr(view, word.lower()))
-            yield Route(entry.name, here, tuple(entry.pattern.regex.groupindex), view, methods)
+            groups = tuple(group for group in entry.pattern.regex.groupindex if group not in NO_ROWS)
+            yield Route(entry.name, here, groups, view, methods)
 
 
 @dataclass
@@ -91,6 +96,7 @@ ROWS: dict[str, Callable[[Tenant], list[int]]] = {
     "cancel": lambda one: one.ids,
     "retry": lambda one: one.ids,
     "acknowledge": lambda one: one.ids,
+    "notification-events": lambda one: one.ids,
     "deadline": lambda one: [one.deadline.pk],
 }
 """Whose numbers each route takes that has one in its path."""

@@ -179,7 +179,8 @@ def walk_the_admin(house: Installation) -> set[str]:
 def save_accounts(house: Installation, post: Callable[..., requests.Response]) -> None:
     """An organization's own accounts: refused with a mistake beside, stored, kept, replaced, and tried."""
     organization = house.ask(
-        "INSERT INTO notifier_organization (slug, name, sales_email, created_at) VALUES ('o', 'O', '', now()) RETURNING id"
+        "INSERT INTO notifier_organization (slug, name, sales_email, created_at) "
+        "VALUES ('o', 'O', '', now()) RETURNING id"
     )
     belongs = {"organization": organization.split()[0], "is_active": "on", "secret_text": STORED}
     at = {"host": "127.0.0.1", "port": str(house.mail["echo"].port), "user": USER, "recipients": "root@example.com"}

@@ -23,10 +23,14 @@ pytestmark = pytest.mark.django_db
 PAGES = {"schema", "docs", "redoc"}
 """What anybody may read; the last two are for people, and are HTML."""
 ALL = [route for route in routes() if route.name not in PAGES]
-BODILESS = {"cancel", "acknowledge", "rotate-webhook-secret"}
+BODILESS = {"cancel", "acknowledge", "rotate-webhook-secret", "socket-token"}
 """They take no body, and read none."""
 CSV = {"deadline-import"}
 """They take files, and nothing that is announced as anything else."""
+KEYLESS = {"register", "activate", "token", "token-refresh", "logout", "password-forgot", "password-change"}
+"""Who comes here has nothing to show yet, or shows it in the body: tests/accounts."""
+NO_KEYS = {*KEYLESS, "socket-token"}
+"""A key is nothing here."""
 WRITING = [
     (route, method)
     for route in ALL
@@ -87,7 +91,8 @@ def test_a_missing_slash_changes_nothing(
     with_slash, without = (raw(client, method, url, body) for url in (path(route), path(route).rstrip("/")))
     assert path(route).endswith("/")
     assert with_slash.status_code == without.status_code
-    assert with_slash.content == without.content
+    if not with_slash.streaming:  # a stream begins where the database is at that moment
+        assert with_slash.content == without.content
     fine(without)
 
 
@@ -263,7 +268,7 @@ def test_no_header_breaks_anything(client: APIClient, path: Callable[[Route], st
             continue
         response = raw(client, method, path(route), '{"nothing": 1}', headers=headers)
         fine(response)
-        assert b"evil" not in response.content
+        assert b"evil" not in response.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -292,7 +297,8 @@ def test_without_a_good_key_no_address_does_anything(
     mine: Tenant, path: Callable[[Route], str], headers: dict[str, str]
 ) -> None:
     before = dump()
-    for route, method in ((route, method) for route in ALL for method in METHODS):
+    keyed = [route for route in ALL if route.name not in KEYLESS]
+    for route, method in ((route, method) for route in keyed for method in METHODS):
         response = raw(APIClient(raise_request_exception=False), method, path(route), "{not JSON", headers=headers)
         assert_problem(response, 401)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
@@ -304,14 +310,14 @@ def test_a_key_in_the_address_opens_nothing(mine: Tenant, place: str) -> None:
     """It would stand in logs and histories."""
     key = api_keys.make(mine.organization).secret
     for route in ALL:
-        if not route.groups:
+        if not route.groups and route.name not in KEYLESS:
             assert_problem(APIClient().get(f"{route.path()}?{place}={key}"), 401)
 
 
 # --- The database is out ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("is_open", [True, False])
 @pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("route", ALL, ids=named)
+@pytest.mark.parametrize("route", [route for route in ALL if route.name not in NO_KEYS], ids=named)
 def test_without_a_database_every_address_says_when_to_come_again(
     mine: Tenant,
     path: Callable[[Route], str],

@@ -17,6 +17,8 @@ BODY = b'{"to":{"email":"user@example.com"},"message":"Hello"}'
 TEXT = BODY.decode()
 POST = "POST /api/notifications/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
 GET = "GET /api/notifications/ HTTP/1.1\r\n"
+SOCKET = "/ws/notifications/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+HANDSHAKE = f"GET {SOCKET}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,31 @@ HOSTILE: dict[str, tuple[str | bytes, ...]] = {
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,),
     "SMTP": ("EHLO me\r\nMAIL FROM:<a@b.c>\r\n",),
+    "a handshake without a key": (f"GET {SOCKET}Sec-WebSocket-Version: 13\r\n\r\n",),
+    "a handshake with a wrong key": (f"GET {SOCKET}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: abc\r\n\r\n",),
+    "a handshake with two keys": (HANDSHAKE, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
+    "a handshake of an old version": (HANDSHAKE.replace(": 13", ": 8"), "\r\n"),
+    "a handshake that posts": (HANDSHAKE.replace("GET", "POST"), f"Content-Length: {len(BODY)}\r\n\r\n", BODY),
+    "a handshake with a body": (HANDSHAKE, f"Content-Length: {len(BODY)}\r\n\r\n", BODY),
+    "a handshake in chunks": (HANDSHAKE, "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    "a handshake of an old HTTP": (HANDSHAKE.replace("HTTP/1.1", "HTTP/1.0"), "\r\n"),
+    "a handshake without a host": (HANDSHAKE.replace("Host: 127.0.0.1\r\n", ""), "\r\n"),
+    "a handshake for another host": (HANDSHAKE.replace("127.0.0.1", "evil.example.com"), "\r\n"),
+    "a handshake elsewhere": (HANDSHAKE.replace("/ws/notifications/", "/api/notifications/"), "\r\n"),
+    "a handshake at an odd address": (HANDSHAKE.replace("/ws/notifications/", "/ws/%ff%00\xff?%ff=\xff"), "\r\n"),
+    "a handshake with raw bytes": (HANDSHAKE, b"X-A: \xff\xfe\r\nOrigin: \xff\r\n\r\n"),
+    "a handshake with an extension": (HANDSHAKE, 'Sec-WebSocket-Extensions: permessage-deflate; x="\r\n\r\n'),
+    "a handshake with 1,000 headers": (HANDSHAKE, "X-A: b\r\n" * 1000, "\r\n"),
+    "a handshake with a long header": (HANDSHAKE, f"X-A: {'b' * 40_000}\r\n\r\n"),
+    "an unmasked frame": (HANDSHAKE, "\r\n", b"\x81\x05hello"),
+    "a frame of endless size": (HANDSHAKE, "\r\n", b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", b"x" * 9000),
+    "a frame of no known kind": (HANDSHAKE, "\r\n", b"\x8f\x80\0\0\0\0"),
+    "a frame that is no text": (HANDSHAKE, "\r\n", b"\x81\x82\0\0\0\0\xff\xfe"),
+    "a frame that goes on with none": (HANDSHAKE, "\r\n", b"\x80\x80\0\0\0\0"),
+    "a frame within a frame": (HANDSHAKE, "\r\n", b"\x01\x80\0\0\0\0\x01\x80\0\0\0\0"),
+    "a message without an end": (HANDSHAKE, "\r\n", b"\x01\x80\0\0\0\0", b"\x00\x80\0\0\0\0" * 20_000),
+    "a close with an odd code": (HANDSHAKE, "\r\n", b"\x88\x82\0\0\0\0\x00\x01"),
+    "10,000 pings": (HANDSHAKE, "\r\n", b"\x89\x80\0\0\0\0" * 10_000),
     "nothing": ("",),
     "line breaks": ("\r\n" * 1000,),
     "junk": (bytes(range(256)) * 100,),

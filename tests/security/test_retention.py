@@ -18,7 +18,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
+from accounts.models import Registration
 from notifier import idempotency, ledger, retention, tasks
 from notifier.celery import app as celery_app
 from notifier.models import (
@@ -27,11 +29,13 @@ from notifier.models import (
     Attempt,
     Callback,
     Circuit,
+    Event,
     IdempotencyKey,
     Notification,
     Organization,
     Receipt,
     Recipient,
+    TransientAttachment,
 )
 from notifier.states import Outcome, Status
 from tests.notifier.rows import in_state, organization, person, stored
@@ -98,6 +102,7 @@ def _notification(age: timedelta, trace: str) -> None:
         detail=trace, provider_id=trace, started_at=timezone.now() - age,
     )  # fmt: skip
     Attachment.objects.create(notification=row, filename=trace, content_type="text/plain", content=trace.encode())
+    TransientAttachment.objects.create(notification=row, filename=trace, content_type="a/b", content=trace.encode())
     Callback.objects.create(notification=row, event="notification.sent", payload={"to": trace})
 
 
@@ -118,6 +123,11 @@ def _receipt(age: timedelta, trace: str) -> None:
 
 def _circuit(age: timedelta, trace: str) -> None:
     aged(Circuit.objects.create(key=trace), changed_at=Now() - age)
+
+
+def _event(age: timedelta, trace: str) -> None:
+    row = Event.objects.create(organization_id=organization().pk, notification_id=1, status=trace[:16])
+    aged(row, at=Now() - age)
 
 
 def _session(age: timedelta, trace: str) -> None:
@@ -152,6 +162,22 @@ def _digest(age: timedelta, trace: str) -> None:
     aged(run.create(organization=owner, date=day.date()), created_at=day)
 
 
+def _token(age: timedelta, trace: str) -> None:
+    row = OutstandingToken.objects.create(jti=trace, token=trace, expires_at=timezone.now() - age)
+    BlacklistedToken.objects.create(token=row)
+
+
+def _registration(age: timedelta, trace: str) -> None:
+    user = get_user_model().objects.create(username=trace, is_active=False)
+    aged(Registration.objects.create(user=user), created_at=Now() - age)
+
+
+def _backup(age: timedelta, trace: str) -> None:
+    moment = timezone.now() - age
+    fields = {"trigger": "command", "status": "failed", "error_code": "x", "error": trace, "path": trace}
+    apps.get_model("backups", "Backup")._default_manager.create(started_at=moment, finished_at=moment, **fields)
+
+
 MAKERS: dict[str, Callable[[timedelta, str], None]] = {
     "notification": _notification,
     "revoked key": lambda age, trace: _key(age, trace, revoked_at=True),
@@ -159,17 +185,22 @@ MAKERS: dict[str, Callable[[timedelta, str], None]] = {
     "idempotency key": _idempotency,
     "receipt": _receipt,
     "circuit": _circuit,
+    "event": _event,
     "session": _session,
     "history": _history,
     "login": _login,
+    "token": _token,
+    "registration": _registration,
     "file to import": _import,
+    "backup": _backup,
 }
 
 
 def run_beat() -> None:
     """Those tasks of beat's schedule that delete, each once."""
+    celery_app.loader.import_default_modules()
     scheduled = {entry["task"] for entry in celery_app.conf.beat_schedule.values()}
-    for name in ("notifier.apply_receipts", "notifier.purge"):
+    for name in ("accounts.purge", "notifier.apply_receipts", "notifier.purge"):
         assert name in scheduled
         celery_app.tasks[name]()
 
@@ -178,7 +209,7 @@ def run_beat() -> None:
 def test_what_had_its_time_is_gone_and_what_has_not_stays(name: str, settings: Settings) -> None:
     settings.RETENTION = 90 * DAY
     MAKERS[name](91 * DAY, "the-old-canary-" + "x" * 30)
-    MAKERS[name](-DAY if name == "session" else timedelta(minutes=5), "a-young-canary-" + "y" * 30)
+    MAKERS[name](-DAY if name in {"session", "token"} else timedelta(minutes=5), "a-young-canary-" + "y" * 30)
     assert "the-old-canary" in dump()
     run_beat()
     assert "the-old-canary" not in dump()

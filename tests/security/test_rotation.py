@@ -25,7 +25,12 @@ from tests.servers.base import free_port, wait_until
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, manage, web
 
-PLAIN = {"notifier.Attachment.content", "notifier.ApiKey.digest", "deadlines.ImportDraft.content"}
+PLAIN = {
+    "notifier.Attachment.content",
+    "notifier.TransientAttachment.content",
+    "notifier.ApiKey.digest",
+    "deadlines.ImportDraft.content",
+}
 """Bytes that are no secrets, or no sealed ones."""
 
 OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))

@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management import BaseCommand, CommandError
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException
 
 from notifier import delivery, intake
 from notifier.management.output import forgiving
 from notifier.models import DEFAULT_SLUG, Notification, Organization
 from notifier.states import Status
+from notifier.strict_json import strict_json
 
 
 class Command(BaseCommand):
@@ -22,7 +23,9 @@ class Command(BaseCommand):
         parser.add_argument("--phone", help="a phone number, as in +12025550123")
         parser.add_argument("--telegram", metavar="CHAT", help="a Telegram chat's number or @name")
         parser.add_argument("--user", type=int, metavar="ID", help="a stored user, instead of the addresses")
-        parser.add_argument("--message", required=True)
+        parser.add_argument("--message", help="the text; or a template:")
+        parser.add_argument("--template", metavar="NAME", help="a message template, instead of a message")
+        parser.add_argument("--context", metavar="JSON", help="the template's variables, as a JSON object")
         parser.add_argument("--subject")
         parser.add_argument("--channel", action="append", help="a channel of the chain; may be repeated, in order")
         parser.add_argument("--organization", default=DEFAULT_SLUG, metavar="SLUG")
@@ -34,7 +37,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no organization {options['organization']!r}.")
         try:
             row = intake.accept(organization, _body(options), ring=False)
-        except ValidationError as error:
+        except APIException as error:
             raise CommandError(f"Refused, nothing was stored: {_words(error.detail)}") from None
         self._report(delivery.first_round([row.pk])[row.pk])
 
@@ -55,6 +58,8 @@ def _body(options: dict[str, Any]) -> dict[str, Any]:
         "to": {name: value for name, value in addresses.items() if value} or None,
         "user_id": options["user"],
         "message": options["message"],
+        "template": options["template"],
+        "context": None if options["context"] is None else strict_json(options["context"].encode(errors="replace")),
         "subject": options["subject"],
         "channels": options["channel"],
     }

@@ -1,9 +1,10 @@
-// Watching one notification: by polling. Another source of snapshots replaces this file and nothing else.
+// Watching one notification: the service tells of its changes, and is asked for what it does not tell, or cannot.
 
 import { OPEN, get, now } from "./api.js";
 
 const OFTEN = 300;
 const SELDOM = 2000;
+const CHANGES = ["queued", "waiting", "sent", "delivered", "acknowledged", "failed", "cancelled", "expired"];
 
 /**
  * Calls `onChange(notification)` with each snapshot until its status is final, `onTrouble(problem)` when none came.
@@ -13,6 +14,23 @@ export function watch(id, onChange, onTrouble) {
   let timer = 0;
   let ended = false;
   let looking = false;
+  let stream = null;
+  let told = 0;
+
+  function listen() {
+    stream = new EventSource(`/api/notifications/${id}/events/`);
+    for (const status of [...CHANGES, "sending"]) stream.addEventListener(`notification.${status}`, hear);
+  }
+
+  function hear({ data }) {
+    told += 1;
+    take(JSON.parse(data).data);
+  }
+
+  function take(notification) {
+    if (!ended) onChange(notification);
+    if (!OPEN.has(notification.status)) end();
+  }
 
   async function look() {
     if (looking || ended) return;
@@ -25,11 +43,11 @@ export function watch(id, onChange, onTrouble) {
 
   /** One look; returns the pause until the next. */
   async function once() {
+    const before = told;
     try {
       const notification = await get(`/api/notifications/${id}/`);
-      if (!ended) onChange(notification);
-      if (!OPEN.has(notification.status)) end();
-      return pauseFor(notification);
+      if (told === before) take(notification); // else something newer was told meanwhile
+      return pauseFor(notification, stream?.readyState === EventSource.OPEN);
     } catch (problem) {
       if (!problem.errors) throw problem; // no answer of the service, but a fault of this page
       if (!ended) onTrouble(problem);
@@ -38,23 +56,29 @@ export function watch(id, onChange, onTrouble) {
     }
   }
 
+  /** Begin, go on, or rest: a browser has few connections for all of its pages. */
   function wake() {
-    if (!document.hidden) look();
+    stream?.close();
+    if (document.hidden) return;
+    listen();
+    look();
   }
 
   function end() {
     ended = true;
     clearTimeout(timer);
+    stream?.close();
     document.removeEventListener("visibilitychange", wake);
   }
 
   document.addEventListener("visibilitychange", wake);
-  look();
+  wake();
   return end;
 }
 
-/** Seldom while it waits for a later moment, but in time for that moment. */
-function pauseFor(notification) {
+/** Seldom while it waits for a later moment, but in time for that moment, unless its changes are told. */
+function pauseFor(notification, isTold) {
   const left = notification.due_at ? Date.parse(notification.due_at) - now() : 0;
+  if (isTold && (left > 0 || notification.status !== "queued")) return SELDOM;
   return left > OFTEN ? Math.min(SELDOM, left + 50) : OFTEN;
 }

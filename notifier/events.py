@@ -1,13 +1,13 @@
 """Changes of status, written with the change itself and read by those who listen, in an order without gaps.
 
 On PostgreSQL an id begins with the number of its transaction (migration 0008). Whatever lies below the oldest
-transaction that is still open is committed or never will be: only that is read, so that nothing can appear behind a
-reader's back. SQLite has one writer at a time, and numbers in the order of commits.
+transaction that is still open in this database is committed or never will be: only that is read, so that nothing can
+appear behind a reader's back. SQLite has one writer at a time, and numbers in the order of commits.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Max
@@ -19,12 +19,19 @@ from notifier.models import Event, Notification
 BATCH = 100
 """Events of one organization that are read at once."""
 
-_BORDER = "(pg_snapshot_xmin(pg_current_snapshot())::text::bigint << 20)"
+# The number that the next transaction will get, when this statement began; or that of the oldest one that was open a
+# little later, in this database: others on the same server hold nobody up (`pg_snapshot_xmin` would make them). Of open
+# ones only the lower half of the number is told. What is below has ended, and the next statement sees it.
+_BORDER = """WITH now AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next),
+open AS (SELECT backend_xid::text::bigint AS half FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_xid IS NOT NULL)
+SELECT LEAST(now.next, (SELECT min(now.next - ((now.next - open.half + 2147483648) & 4294967295) + 2147483648)
+    FROM open)) << 20 FROM now"""
 
-_NEWS = f"""SELECT event.* FROM unnest(%s::bigint[], %s::bigint[]) AS reader (organization_id, position)
+_NEWS = """SELECT event.* FROM unnest(%s::bigint[], %s::bigint[]) AS reader (organization_id, position)
 CROSS JOIN LATERAL (SELECT organization_id, id, notification_id, status, at FROM notifier_event
-    WHERE organization_id = reader.organization_id AND id > reader.position AND id < {_BORDER}
-    ORDER BY id LIMIT %s) AS event"""  # noqa: S608 - a constant
+    WHERE organization_id = reader.organization_id AND id > reader.position AND id < %s
+    ORDER BY id LIMIT %s) AS event"""
 
 
 class Change(NamedTuple):
@@ -53,8 +60,13 @@ def position() -> int:
     if connection.vendor != "postgresql":
         return Event.objects.aggregate(last=Max("id"))["last"] or 0
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_BORDER} - 1")
-        return int(cursor.fetchone()[0])
+        return _border(cursor) - 1
+
+
+def _border(cursor: Any) -> int:
+    """Below this id nothing will be added any more."""
+    cursor.execute(_BORDER)
+    return int(cursor.fetchone()[0])
 
 
 def after(positions: Mapping[int, int], limit: int = BATCH) -> dict[int, list[Change]]:
@@ -68,7 +80,8 @@ def after(positions: Mapping[int, int], limit: int = BATCH) -> dict[int, list[Ch
 def _rows_after(positions: Mapping[int, int], limit: int) -> Iterator[tuple[int, int, int, str, datetime]]:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(_NEWS, [list(positions), list(positions.values()), limit])
+            border = _border(cursor)
+            cursor.execute(_NEWS, [list(positions), list(positions.values()), border, limit])
             yield from cursor.fetchall()
         return
     for organization_id, last in positions.items():

@@ -116,8 +116,8 @@ def elsewhere() -> Iterator[Callable[[], Any]]:
     """Makes connections that hold transactions of their own."""
     made: list[Any] = []
 
-    def connect() -> Any:
-        parameters = connection.get_connection_params()
+    def connect(**others: str) -> Any:
+        parameters = {**connection.get_connection_params(), **others}
         names = ("host", "port", "user", "password", "dbname")
         made.append(psycopg2.connect(**{name: parameters[name] for name in names if parameters.get(name)}))
         return made[-1]
@@ -165,6 +165,20 @@ def test_nothing_appears_below_what_was_read(
     second.commit()
     assert read() == [3]
     assert read() == []
+
+
+@POSTGRESQL
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_of_another_database_holds_nobody_up(
+    organization: Organization, elsewhere: Callable[[], Any]
+) -> None:
+    position = events.position()
+    stranger = elsewhere(dbname="postgres")
+    with stranger.cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id()")
+    told = event(stored())
+    assert [one.id for one in events.after({organization.pk: position})[organization.pk]] == [told]
+    stranger.rollback()
 
 
 @pytest.mark.django_db(transaction=True)

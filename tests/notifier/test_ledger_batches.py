@@ -48,7 +48,7 @@ def test_a_claim_brings_the_person_the_attempts_in_their_order_and_the_files() -
 
 def test_a_claimed_row_is_as_a_query_would_give_it() -> None:
     row = stored(
-        recipient=person(name="Ann"), template="welcome", context={"a": [1, None]}, metadata={"b": "\u00fc"},
+        recipient=person(name="Ann"), template="welcome", forms={"a": [1, None]}, metadata={"b": "\u00fc"},
         own_account=True, credentials=b"\x00sealed", send_at=Now(), reference="r", html="<p>%s {} '",
     )  # fmt: skip
     claimed = ledger.claim(limit=1).rows[0]

@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from accounts.models import Registration
-from notifier import idempotency, ledger, retention, tasks
+from notifier import erasure, idempotency, retention, tasks
 from notifier.celery import app as celery_app
 from notifier.models import (
     ApiKey,
@@ -278,7 +278,7 @@ def test_one_table_that_cannot_be_cleared_keeps_no_other_from_it(
         raise DatabaseError("canceling statement due to statement timeout")
 
     monkeypatch.setattr(idempotency, "forget", fail)
-    monkeypatch.setattr(ledger, "purge", fail)
+    monkeypatch.setattr(erasure, "purge", fail)
     _session(DAY, "s" * 40)
     tasks.purge()
     assert not Session.objects.exists()

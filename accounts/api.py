@@ -105,7 +105,7 @@ class RegisterView(AccountsView):
         given = self.given(inputs.RegisterInput)
         address, password, name = given["email"], given["password"], given.get("name", "")
         _check(password, User(username=address, email=address, first_name=name))
-        limits.admit_mail(address)
+        limits.admit_mail(address, "register")
         registration.register(address, password, name)
         return _mailed()
 
@@ -208,7 +208,7 @@ class ForgotView(AccountsView):
     def post(self, request: Request) -> Response:
         """202."""
         address = self.given(inputs.ForgotInput)["email"]
-        limits.admit_mail(address)
+        limits.admit_mail(address, "forgot")
         passwords.forgot(address)
         return _mailed()
 

@@ -18,7 +18,8 @@ class Address(Email):
     """An e-mail address in lower case: the name of an account."""
 
     def to_internal_value(self, data: Any) -> str:
-        address = super().to_internal_value(data).lower()
+        # Lowered before it is looked at: of some letters that makes two, and a good address too long.
+        address = super().to_internal_value(data.lower() if isinstance(data, str) else data)
         if len(address) > LONGEST_ADDRESS:
             self.fail("max_length", max_length=LONGEST_ADDRESS)
         return address

@@ -11,8 +11,8 @@ from notifier.counters import Count
 from notifier.limits import HOUR, Quota, TooManyError
 from notifier.lockout import client_address
 
-MAILS_TO_ONE = 5
-"""Mails to one address in an hour."""
+MAILS_TO_ONE = 3
+"""Mails of one kind to one address in an hour."""
 
 
 class ClientThrottle(BaseThrottle):
@@ -31,9 +31,12 @@ class ClientThrottle(BaseThrottle):
         return self._wait
 
 
-def admit_mail(address: str) -> None:
-    """Count a mail to this address, sent or not; TooManyError over `MAILS_TO_ONE`."""
-    answer = counters.take([Count(f"accounts:to:{address}", 1, MAILS_TO_ONE, HOUR)])
+def admit_mail(address: str, kind: str) -> None:
+    """Count a mail of this kind to this address, sent or not; TooManyError over `MAILS_TO_ONE`.
+
+    Each kind by itself: whoever registers with others' addresses must not keep them from a new password.
+    """
+    answer = counters.take([Count(f"accounts:{kind}:to:{address}", 1, MAILS_TO_ONE, HOUR)])
     if answer.refused is not None:
         text = _("Too many mails to this address were asked for.")
         raise TooManyError(text, Quota(MAILS_TO_ONE, HOUR, 0), answer.wait)

@@ -54,4 +54,6 @@ def _link(page: str, token: OurToken | None = None) -> str:
 
 
 def _name(user: User) -> dict[str, str]:
-    return {"name": user.first_name} if user.first_name else {}
+    """For the greeting: a name that an operator or a program stored may be none that a template takes."""
+    name = user.first_name
+    return {"name": name} if name.strip() and name.isprintable() else {}

@@ -7,7 +7,9 @@ from django.db import models
 from django.db.models.functions import Now
 from django.db.models.signals import post_save
 from django.dispatch import receiver
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from notifier.models import Membership
 
@@ -40,7 +42,18 @@ def open_admin(instance: Membership, **_: Any) -> None:
 
 
 @receiver(post_save, sender=settings.AUTH_USER_MODEL)
-def forget_registration(instance: Any, update_fields: frozenset[str] | None = None, **_: Any) -> None:
-    """An operator activated the user by himself."""
-    if instance.is_active and (update_fields is None or "is_active" in update_fields):
-        Registration.objects.filter(user=instance).delete()
+def follow(instance: Any, created: bool, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    """An operator activated the user by himself, or deactivated him: his tokens must not come back when he does."""
+    if created or (update_fields is not None and "is_active" not in update_fields):
+        return
+    registered = Registration.objects.filter(user=instance)
+    if instance.is_active:
+        registered.delete()
+    elif not registered.exists():
+        spend_all(instance)
+
+
+def spend_all(user: Any) -> None:
+    """Every token of this user that works once: none of them will."""
+    live = OutstandingToken.objects.filter(user=user, blacklistedtoken=None, expires_at__gt=timezone.now())
+    BlacklistedToken.objects.bulk_create((BlacklistedToken(token=row) for row in live), ignore_conflicts=True)

@@ -7,7 +7,8 @@ from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 
 from accounts import mails, pace
-from accounts.tokens import ChangePasswordToken, WrongTokenError, read, spend_all, verify_token
+from accounts.models import spend_all
+from accounts.tokens import ChangePasswordToken, WrongTokenError, read, verify_token
 
 
 def forgot(address: str) -> None:

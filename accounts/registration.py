@@ -3,6 +3,7 @@
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models.functions import Now
 
 from accounts import mails, pace
 from accounts.models import Registration
@@ -31,7 +32,7 @@ def _again(pk: int, hashed: str, name: str) -> None:
     user = User.objects.select_for_update().get(pk=pk)
     if user.is_active:
         mails.send_account_exists(user)
-    elif Registration.objects.filter(user=user).exists():
+    elif Registration.objects.filter(user=user).update(created_at=Now()):
         user.password, user.first_name = hashed, name
         user.save(update_fields=["password", "first_name"])
         mails.send_activation(user)

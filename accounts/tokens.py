@@ -14,7 +14,6 @@ from typing import Any, ClassVar, TypeAlias
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
@@ -175,12 +174,6 @@ def read(text: str, kind: Kind) -> tuple[OurToken, User]:
     if not is_theirs or not kind.fits(user) or (kind.works_once and _is_spent(token, user)):
         raise WrongTokenError
     return token, user
-
-
-def spend_all(user: User) -> None:
-    """Every token of this user that works once: none of them will."""
-    live = OutstandingToken.objects.filter(user=user, blacklistedtoken=None, expires_at__gt=timezone.now())
-    BlacklistedToken.objects.bulk_create((BlacklistedToken(token=row) for row in live), ignore_conflicts=True)
 
 
 def is_current(token: OurToken, user: User) -> bool:

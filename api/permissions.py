@@ -1,4 +1,4 @@
-"""What a key's scopes allow: `read` all that is only looked at, `send` what the view says, `manage` everything."""
+"""What a caller's scopes allow: `read` all that is only looked at, `send` what the view says, `manage` everything."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from notifier.api_keys import Scope
 
 
 class MayDoThis(BasePermission):
-    """The caller is known, and his key has the scope for this.
+    """The caller is known, and has the scope for this.
 
     A view says what its writing needs by `writing_needs`, and its reading by `reading_needs`. One that says nothing
     is written to with `manage` only.
@@ -21,8 +21,9 @@ class MayDoThis(BasePermission):
         caller: Any = request.user
         if caller is None:
             return False
-        if needed_scope(request.method or "", view) not in caller.scopes:
-            raise PermissionDenied(_("The key lacks the scope for this."), code="scope")
+        needed = needed_scope(request.method or "", view)
+        if needed not in caller.scopes:
+            raise PermissionDenied(_("This needs the scope %(scope)s.") % {"scope": needed}, code="scope")
         return True
 
 

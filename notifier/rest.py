@@ -13,8 +13,8 @@ from notifier.outputs import ProblemOutput
 CONTENT_TYPE = "application/problem+json"
 PROBLEMS = {
     400: "The input is refused; `errors` names each field. Nothing was stored.",
-    401: "No API key, or a wrong one.",
-    403: "The key may not do this.",
+    401: "No credentials, or wrong ones.",
+    403: "Whoever asks may not do this.",
     404: "No such thing in your organization.",
     406: "Only JSON is spoken here.",
     409: "The notification is in a state in which this cannot be done.",

@@ -2,9 +2,10 @@
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import ForeignKey, Model
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -16,8 +17,15 @@ from django.utils.translation import gettext_lazy
 
 from notifier import diagnosis, trials
 from notifier.admin.provider_forms import EmailSettingsForm, SmsSettingsForm, TelegramSettingsForm
-from notifier.admin.scoped import Scoped, administered, is_superuser
-from notifier.models import EmailSettings, ProviderSettings, SmsSettings, TelegramSettings
+from notifier.admin.scoped import Scoped, is_superuser
+from notifier.models import (
+    DEFAULT_SLUG,
+    EmailSettings,
+    Organization,
+    ProviderSettings,
+    SmsSettings,
+    TelegramSettings,
+)
 from notifier.trials import TooSoonError, Trial
 
 
@@ -44,8 +52,14 @@ class ProviderSettingsAdmin(Scoped):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """With the organization of who administers just one."""
-        given, his = super().get_changeform_initial_data(request), administered(request)
+        given, his = super().get_changeform_initial_data(request), self.organizations_of(request)
         return {"organization": min(his), **given} if len(his) == 1 else dict(given)
+
+    def formfield_for_foreignkey(self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """A choice among the organizations whose accounts he sees here."""
+        if not is_superuser(request):
+            kwargs["queryset"] = Organization.objects.filter(pk__in=self.organizations_of(request))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Not the sealed secret: nobody is to find it out by asking how it begins."""
@@ -128,6 +142,14 @@ class EmailSettingsAdmin(ProviderSettingsAdmin):
 
     class Media:
         js = ("notifier/smtp_presets.js",)
+
+    def organizations_of(self, request: HttpRequest) -> frozenset[int]:
+        """Where people have accounts, not the default one: through it leave the links that set their passwords, those
+        of superusers too, and whoever leads them to a server of his own could be anybody."""
+        his = super().organizations_of(request)
+        if not settings.JWT_SECRET_KEY:
+            return his
+        return his.difference(Organization.objects.filter(slug=DEFAULT_SLUG).values_list("pk", flat=True))
 
     @admin.display(description=gettext_lazy("port"), ordering="port")
     def port_number(self, row: EmailSettings) -> int:

@@ -40,11 +40,15 @@ class Scoped(admin.ModelAdmin):
     organization_path = "organization_id"
     """Leads from a row to its organization's id, as in a query: `notification__organization_id`."""
 
+    def organizations_of(self, request: HttpRequest) -> frozenset[int]:
+        """Whose rows an operator who is no superuser sees and changes here."""
+        return administered(request)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
         if is_superuser(request):
             return rows
-        return rows.filter(**{f"{self.organization_path}__in": administered(request)})
+        return rows.filter(**{f"{self.organization_path}__in": self.organizations_of(request)})
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """The row; 404 for one that is not there for this operator. Django would redirect, and repeat the id."""
@@ -79,7 +83,7 @@ class Scoped(admin.ModelAdmin):
         """Whether the row is one of his organizations'; without a row, whether he has an organization at all."""
         if is_superuser(request):
             return True
-        his = administered(request)
+        his = self.organizations_of(request)
         return bool(his) if row is None else attrgetter(self.organization_path.replace("__", "."))(row) in his
 
 

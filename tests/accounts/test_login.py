@@ -92,6 +92,15 @@ def test_who_fails_too_often_waits_and_is_spared_the_hashing(
     assert int(locked.headers["Retry-After"]) == 15 * 60
 
 
+def test_a_name_that_nobody_has_is_locked_as_one_that_somebody_has(ann: User) -> None:
+    told = []
+    for address, client in (("nobody@example.com", "203.0.113.1"), (ADDRESS, "203.0.113.2")):
+        visitor = APIClient(REMOTE_ADDR=client)
+        answers = [visitor.post(LOGIN, {"email": address, "password": "wrong"}) for _ in range(7)]
+        told.append([(answer.status_code, answer.content, dict(answer.headers)) for answer in answers])
+    assert told[0] == told[1]
+
+
 def test_a_success_forgets_the_failures_and_is_remembered(api: APIClient, ann: User) -> None:
     for _ in range(3):
         assert [api.post(LOGIN, {**ANN, "password": "wrong"}).status_code for _ in range(4)] == [401] * 4

@@ -201,6 +201,23 @@ def test_a_deactivated_user_has_none(kind: Kind) -> None:
     assert_refused(text, kind)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in ONCE if kind is not ActivateToken], ids=named)
+def test_who_was_deactivated_and_comes_back_has_to_get_new_ones(kind: Kind) -> None:
+    user = account()
+    text = create_token(user, kind)
+    for is_active in (False, True):
+        user.is_active = is_active
+        user.save()
+    assert_refused(text, kind)
+
+
+def test_an_operator_who_edits_a_newcomer_leaves_him_his_link() -> None:
+    user = newcomer()
+    text = create_token(user, ActivateToken)
+    user.save()
+    assert verify_token(text, ActivateToken)
+
+
 def test_without_a_key_there_are_no_tokens(settings: Settings) -> None:
     text = create_token(account(), AccessToken)
     settings.JWT_SECRET_KEY = ""

@@ -16,6 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from notifier import trials
+from notifier import urls as _  # noqa: F401 - which load the admin, whose pages are listed below
 from notifier.models import EmailSettings, Membership, Organization, ProviderSettings, SmsSettings, TelegramSettings
 from notifier.organization_accounts import seal_secret
 from tests.channels.http_peer import HttpPeer, answer, http_peer

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -12,6 +13,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpRe
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -132,7 +134,8 @@ class BackupAdmin(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """With how far the one is that is being made."""
-        return super().changelist_view(request, {**(extra_context or {}), "progress": _progress()})
+        shown = {"title": _("Backups"), "progress": _progress()}  # Django's own title is no Russian
+        return super().changelist_view(request, {**(extra_context or {}), **shown})
 
     def make_view(self, request: HttpRequest) -> HttpResponse:
         """Have a worker make one now."""
@@ -174,6 +177,12 @@ class BackupAdmin(admin.ModelAdmin):
         if not is_superuser(request):
             raise Http404
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Under a title that needs no case of its noun."""
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "title": _("Backups")})
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """The row; 404 for one that is not there. Django would redirect, and repeat the id."""
         found = super().get_object(request, object_id, from_field)
@@ -199,8 +208,14 @@ def _is_here(row: Backup) -> bool:
 
 
 def _progress() -> dict[str, Any]:
-    """The latest try: `expected` is the size of the one before it, 0 where there is none."""
-    latest = Backup.objects.order_by("-pk").first()
+    """The try that runs, else the latest: `expected` is the size of the one before it, 0 where there is none.
+
+    One that runs for too long is dead; one that found another at it is not what anybody waits for.
+    """
+    alive = timezone.now() - settings.DB_BACKUP_TIMEOUT
+    newest = Backup.objects.order_by("-pk")
+    latest = newest.filter(status=Status.RUNNING, started_at__gt=alive).first()
+    latest = latest or newest.exclude(status=Status.RUNNING).first()
     if latest is None:
         return {"id": 0, "status": "", "written": 0, "expected": 0, "text": ""}
     before = Backup.objects.filter(status=Status.OK, pk__lt=latest.pk).order_by("-pk").first()

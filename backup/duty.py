@@ -6,20 +6,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Min, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from backup import making, reporting, verifying, webhook
 from backup.errors import BackupError
 from backup.models import Backup, Proof, Status, Trigger
-from backup.programs import Stop, stopped
+from backup.programs import STOPPED, Stop, stopped
 from notifier import erasure
 
 log = logging.getLogger(__name__)
 
-FRESH = timedelta(minutes=10)
-"""A service that has never made a scheduled backup waits for the next one, unless this one is no older."""
 WEEK = timedelta(days=7)
 HOPELESS = timedelta(hours=12)
 """After so long nobody verifies any more who said that he would."""
@@ -40,14 +39,23 @@ def look(stop: Stop = lambda: False) -> None:
 
 
 def due(now: datetime) -> datetime | None:
-    """The slot that is to be served: the last one, also late, after the service was away. None: it is served."""
+    """The slot that is to be served: the last one, also late, after the service was away. None: it is served, or older
+    than the service."""
     if settings.BACKUP_SCHEDULE is None:
         return None
     slot: datetime = settings.BACKUP_SCHEDULE.last(now, ZoneInfo(settings.TIME_ZONE))
-    if Backup.objects.filter(slot__gte=slot).exists():
+    if Backup.objects.filter(slot__range=(slot, now)).exists():  # a later one is that of a clock that was wrong
         return None
-    is_new = not Backup.objects.filter(slot__isnull=False).exists()
-    return None if is_new and now - slot > FRESH else slot
+    installed = installed_at()
+    return None if installed and slot < installed <= timezone.now() else slot
+
+
+def installed_at() -> datetime | None:
+    """When the table of the backups was made; None: nobody knows."""
+    found: datetime | None = MigrationRecorder.Migration.objects.filter(app="backups").aggregate(Min("applied"))[
+        "applied__min"
+    ]
+    return found
 
 
 def _to_verify(now: datetime) -> Backup | None:
@@ -77,7 +85,7 @@ def _verify(row: Backup, stop: Stop) -> None:
             return
         else:  # a newer one has taken its place meanwhile, and is proven now
             error = stopped()
-    if error.code == "stopped":
+    if error.code == STOPPED:
         Backup.objects.filter(pk=row.pk, proof=Proof.RUNNING).update(proof=Proof.NONE, verified_at=None)
         return
     row.proof, row.proof_detail, row.verified_at = Proof.FAILED, str(error), timezone.now()

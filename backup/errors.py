@@ -23,8 +23,10 @@ class BackupError(Exception):
 class BusyError(BackupError):
     """Another one is being made."""
 
+    CODE = "busy"
+
     def __init__(self) -> None:
-        super().__init__("busy", _("Another backup is being made; wait until it has ended."))
+        super().__init__(self.CODE, _("Another backup is being made; wait until it has ended."))
 
 
 def of_a_file(error: OSError, path: Path) -> BackupError:
@@ -73,7 +75,7 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Callable[[], str]], ...] = (
     (
         "authentication_failed",
         ("authentication failed", "no password supplied", "no pg_hba.conf entry", "role \""),
-        lambda: _("The database does not accept user and password: correct them in DATABASE_URL."),
+        lambda: _("The database does not accept this user or password; correct DATABASE_URL."),
     ),
     (
         "permission_denied",
@@ -90,11 +92,17 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Callable[[], str]], ...] = (
         ("database is locked", "database table is locked", "database schema is locked"),
         lambda: _("The database is locked by another program: end what writes to it for so long, then try again."),
     ),
-    ("disk_full", ("database or disk is full", "No space left on device"), _of_a_copy),
+    ("disk_full", ("database or disk is full",), _of_a_copy),
+    (
+        "disk_full",
+        ("No space left on device",),
+        lambda: _("The disk of the database server is full: make room there."),
+    ),
     (
         "unreachable",
         ("could not connect", "connection to server", "could not translate host name", "server closed the connection",
-         "terminating connection", "the database system is", "Connection refused", "unable to open database file",
+         "terminating connection", "invalid snapshot identifier", "the database system is", "Connection refused",
+         "unable to open database file",
          "connection already closed", "SSL connection has been closed"),
         lambda: _("The database does not answer: start it, or correct DATABASE_URL."),
     ),

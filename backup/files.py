@@ -57,15 +57,21 @@ def _lock(handle: int) -> None:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):  # the second on Windows
         raise BusyError from None
+    except OSError as error:  # a network's file system without locks
+        raise of_a_file(error, target()) from None
 
 
 def _tidy(directory: Path) -> None:
     """Nobody who lives owns these: we have the lock."""
-    for left in directory.iterdir():
-        if _OURS.fullmatch(left.name):
-            left.unlink(missing_ok=True)
+    try:
+        found = [left for left in directory.iterdir() if _OURS.fullmatch(left.name)]
+    except OSError as error:
+        raise of_a_file(error, target()) from None
+    for left in found:
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def passing(directory: Path, kind: str) -> Path:

@@ -1,17 +1,37 @@
 """How it stands with the backups, for those who watch the service."""
 
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from backup import duty
+from backup.errors import BusyError
 from backup.models import Backup, Proof, Status
+from notifier.states import Status as MailStatus
 
 PREFIX = "notifier_backup_"
+_UNSENT = {MailStatus.FAILED, MailStatus.EXPIRED}
+LATE = timedelta(minutes=15)
+"""Beat asks each minute; a worker may be restarted."""
 
 
 def note() -> str:
     """`ok`, `none yet`, or what is wrong: for `/health/ready`, which everybody may ask, so without a detail."""
-    last = Backup.objects.exclude(status=Status.RUNNING).order_by("-pk").first()
+    now = timezone.now()
+    if duty.due(now - LATE) is not None:
+        return "overdue: nobody makes the one of the schedule"
+    begun = _tries().first()
+    if begun and begun.status == Status.RUNNING and begun.started_at < now - settings.DB_BACKUP_TIMEOUT - LATE:
+        return "the last one does not end"
+    last = _last_ended()
     if last is None:
         return "none yet"
     if last.status == Status.FAILED:
         return f"the last one failed ({last.error_code})"
+    if last.notification and last.mail_status in _UNSENT:
+        return f"the mail of the last one: {last.notification.failure_code or last.mail_status}"
     proven = _last_proven()
     return "the last one that was tried does not restore" if proven and proven.proof == Proof.FAILED else "ok"
 
@@ -19,7 +39,7 @@ def note() -> str:
 def figures() -> dict[str, float]:
     """What is measured, by the names of metrics; what is not known yet is left out."""
     found: dict[str, float] = {}
-    last = Backup.objects.exclude(status=Status.RUNNING).order_by("-pk").first()
+    last = _last_ended()
     if last is not None:
         found["last_ok"] = float(last.status == Status.OK)
     made = Backup.objects.filter(status=Status.OK).order_by("-pk").first()
@@ -32,6 +52,15 @@ def figures() -> dict[str, float]:
         found["verified_ok"] = float(proven.proof == Proof.OK)
         found["verified_timestamp_seconds"] = proven.verified_at.timestamp()
     return {f"{PREFIX}{name}": value for name, value in found.items()}
+
+
+def _tries() -> QuerySet[Backup]:
+    """The newest first. One that found another at it says nothing."""
+    return Backup.objects.exclude(error_code=BusyError.CODE).select_related("notification").order_by("-pk")
+
+
+def _last_ended() -> Backup | None:
+    return _tries().exclude(status=Status.RUNNING).first()
 
 
 def _last_proven() -> Backup | None:

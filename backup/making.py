@@ -3,13 +3,14 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, IntegrityError, close_old_connections, connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -18,7 +19,7 @@ from backup.errors import BackupError, BusyError, of_the_database
 from backup.facts import END, Facts
 from backup.models import Backup, Status, Trigger
 from backup.postgres import PostgresSource
-from backup.programs import Stop
+from backup.programs import STOPPED, Stop, stopped
 from backup.sqlite import SqliteSource
 
 log = logging.getLogger(__name__)
@@ -45,16 +46,20 @@ def make(
     row = _begun(trigger, slot)
     if row is None:
         return None
+    dead: list[Backup] = []
     try:
-        facts, written = _written(row, stop, told)
+        facts, written = _written(row, dead, stop, told)
+        _record(row, facts, written)
+    except (KeyboardInterrupt, SystemExit):
+        _record_failure(row, stopped())
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the row has to say so
         failure = _failure_of(error)
         _record_failure(row, failure)
         if not isinstance(failure, BusyError):
-            _report(report, row)
+            _report(report, [*dead, row])
         raise failure from None
-    _record(row, facts, written)
-    _report(report, row)
+    _report(report, [*dead, row])
     return row
 
 
@@ -68,7 +73,9 @@ def _begun(trigger: Trigger, slot: datetime | None) -> Backup | None:
     }
     try:
         with transaction.atomic():
-            return Backup.objects.create(**values)
+            row = Backup.objects.create(**values)
+            _forget(row)
+            return row
     except IntegrityError:
         return None
     except Error as error:
@@ -80,10 +87,10 @@ def host() -> str:
     return socket.gethostname()[:255]
 
 
-def _written(row: Backup, stop: Stop, told: Told) -> tuple[Facts, files.Written]:
+def _written(row: Backup, dead: list[Backup], stop: Stop, told: Told) -> tuple[Facts, files.Written]:
     deadline = time.monotonic() + settings.DB_BACKUP_TIMEOUT.total_seconds()
     with files.hold() as directory, _source(directory, deadline, stop) as source:
-        _end_interrupted(row)
+        dead += _end_interrupted(row)
         facts: Facts = source.facts()
         with files.Packer(directory) as packer:
             packer.write(facts.line().encode())
@@ -107,15 +114,14 @@ def _source(directory: Path, deadline: float, stop: Stop) -> Iterator[PostgresSo
             yield copy
 
 
-def _end_interrupted(row: Backup) -> None:
+def _end_interrupted(row: Backup) -> list[Backup]:
     """We have the locks: whoever else is called running is not. Where another machine's lock is none of ours (SQLite
     has no such thing) there is no other machine."""
-    Backup.objects.filter(status=Status.RUNNING, pk__lt=row.pk).update(
-        status=Status.FAILED,
-        finished_at=timezone.now(),
-        error_code="interrupted",
-        error=_("Its process ended before it was complete, or this database was restored from it."),
-    )
+    dead = list(Backup.objects.filter(status=Status.RUNNING, pk__lt=row.pk).order_by("pk"))
+    sentence = _("Its process ended before it was complete, or this database was restored from it.")
+    for one in dead:
+        _record_failure(one, BackupError("interrupted", sentence))
+    return dead
 
 
 def _note(row: Backup, size: int, told: Told) -> None:
@@ -142,6 +148,8 @@ def _record_failure(row: Backup, failure: BackupError) -> None:
     log.error("The database backup failed: %s", failure, extra={"backup_id": row.pk, "code": failure.code})
     row.status, row.finished_at = Status.FAILED, timezone.now()
     row.error_code, row.error = failure.code, str(failure)
+    if failure.code == STOPPED:
+        row.slot = None  # a restart at that hour must not cost the night's backup
     _save(row)
 
 
@@ -154,7 +162,6 @@ def _record(row: Backup, facts: Facts, written: files.Written) -> None:
         sentence = _("The backup lies in {path}, but the database did not take its record.")
         raise BackupError("not_recorded", sentence.format(path=row.path))
     log.info("The database was backed up.", extra={"backup_id": row.pk, "size": row.size})
-    _forget()
 
 
 def _save(row: Backup) -> bool:
@@ -169,18 +176,19 @@ def _save(row: Backup) -> bool:
     return True
 
 
-def _forget() -> None:
-    """Only so many rows are kept."""
-    last = Backup.objects.order_by("-pk").values_list("pk", flat=True)[Backup.MOST :].first()
-    if last is not None:
-        Backup.objects.filter(pk__lte=last).delete()
+def _forget(row: Backup) -> None:
+    """Only so many rows are kept, for so long; the last good one in any case."""
+    newest = Backup.objects.order_by("-pk").values_list("pk", flat=True)
+    old = Q(started_at__lt=row.started_at - Backup.KEPT) | Q(pk__lte=newest[Backup.MOST :].first() or 0)
+    Backup.objects.filter(old).exclude(pk=newest.filter(status=Status.OK).first() or 0).delete()
 
 
-def _report(report: Callable[[Backup], None], row: Backup) -> None:
-    try:
-        report(row)
-    except Exception:
-        log.exception("Nobody could be told of a backup.", extra={"backup_id": row.pk})
+def _report(report: Callable[[Backup], None], rows: Sequence[Backup]) -> None:
+    for row in rows:
+        try:
+            report(row)
+        except Exception:
+            log.exception("Nobody could be told of a backup.", extra={"backup_id": row.pk})
 
 
 def shown(span: timedelta | None) -> str:

@@ -16,6 +16,8 @@ from backup.programs import Program, Stop, environment, find
 _ONE_AT_A_TIME = 0x6E6F7469666965
 """The number of the advisory lock: one backup of a database, whatever machine makes it."""
 
+_KNOWS_TRANSACTION_TIMEOUT = 17
+
 _TABLES = """SELECT schema.nspname, named.relname FROM pg_class AS named
 JOIN pg_namespace AS schema ON schema.oid = named.relnamespace
 WHERE named.relkind IN ('r', 'p') AND NOT named.relispartition AND named.relpersistence <> 't'
@@ -51,7 +53,8 @@ class PostgresSource:
         [[self._snapshot, number, self._server]] = self._run(
             "SELECT pg_export_snapshot(), current_setting('server_version_num')::int, current_setting('server_version')"
         )
-        self._program, self._tool = find("pg_dump", number // 10000)
+        self._major = number // 10000
+        self._program, self._tool = find("pg_dump", self._major)
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
@@ -71,7 +74,8 @@ class PostgresSource:
             *(f"--snapshot={self._snapshot}", *left_out, f"--dbname={dsn}"),
         ]
         with Program(command, environment(**secrets), deadline=self._deadline, stop=self._stop) as program:
-            yield from program.output()
+            output = program.output()
+            yield from output if self._major >= _KNOWS_TRANSACTION_TIMEOUT else for_older(output)
 
     def _run(self, statement: str, params: Any = None) -> list[Any]:
         with self._connection.cursor() as cursor:
@@ -80,6 +84,17 @@ class PostgresSource:
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
+
+
+def for_older(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same without a setting that a newer pg_dump writes whatever the server: an older one would not restore it."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if b"\nSET client_encoding" in head:
+            break
+    yield head.replace(b"\nSET transaction_timeout = 0;", b"", 1)
+    yield from pieces
 
 
 def census(run: Any, empty: set[str]) -> tuple[dict[str, int], list[str]]:

@@ -1,5 +1,6 @@
 """PostgreSQL's own programs: where they are, and how one runs: bounded, watched, its words kept short."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ _PASSED_ON = ("PATH", "HOME", "USERPROFILE", "APPDATA", "SYSTEMROOT", "TEMP", "T
 _SAID = 8192
 _CHUNK = 128 * 1024
 _LOOK_SECONDS = 0.1
+
+STOPPED = "stopped"
 
 Stop = Callable[[], bool]
 
@@ -178,9 +181,10 @@ class Program:
         if sys.platform == "win32":
             self._process.kill()
         else:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended at this very moment
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def stopped() -> BackupError:
     """The service ends."""
-    return BackupError("stopped", _("The service was stopped before the backup was complete; make it again."))
+    return BackupError(STOPPED, _("The service was stopped before the backup was complete; make it again."))

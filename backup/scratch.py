@@ -41,6 +41,7 @@ def in_postgres(pieces: Iterator[bytes], deadline: float, stop: Stop) -> Census:
             _feed(server, name, pieces, deadline, stop)
             return _counted(name)
         finally:
+            server.close()  # whoever stands between may have hung up on a connection that said nothing for so long
             _drop(server, name)
     finally:
         server.close()
@@ -48,7 +49,9 @@ def in_postgres(pieces: Iterator[bytes], deadline: float, stop: Stop) -> Census:
 
 def _create(server: BaseDatabaseWrapper, name: str) -> None:
     try:
-        _run(server, f"CREATE DATABASE {postgres.quoted(name)} TEMPLATE template0")
+        # Whatever the server's own encoding is; and every locale would do.
+        like_ours = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+        _run(server, f"CREATE DATABASE {postgres.quoted(name)} {like_ours}")
     except Exception as error:
         if "permission denied to create database" in str(error):
             user = server.settings_dict["USER"]

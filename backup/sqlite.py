@@ -3,6 +3,7 @@
 The copy is taken from one read transaction, so that neither readers nor writers wait for it, and it shows one moment.
 """
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from backup.programs import Stop, stopped
 _PAGES = 2000
 _BATCH_BYTES = 64 * 1024
 _STEPS = 100_000
+_READ_EXACTLY = 10
+_MANTISSA = 53
 
 
 class SqliteSource:
@@ -116,7 +119,7 @@ def written(database: sqlite3.Connection, empty: set[str]) -> Iterator[str]:
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
         yield "DELETE FROM sqlite_sequence;\n"
         yield from _rows(database, "sqlite_sequence")
-    for kind in ("index", "trigger", "view"):
+    for kind in ("index", "view", "trigger"):  # a trigger may be a view's
         for _name, made_by in _of_kind(database, kind):
             yield f"{made_by};\n"
     yield "COMMIT;\n"
@@ -156,7 +159,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bytes):
         return f"X'{value.hex()}'"
     if isinstance(value, float):
-        return {"inf": "9e999", "-inf": "-9e999"}.get(repr(value), repr(value))
+        return _number(value)
     if isinstance(value, int):
         return str(value)
     # What the program `sqlite3` would not read as it stands: it drops the \r before a line's end, and ends at a NUL;
@@ -164,6 +167,19 @@ def _literal(value: Any) -> str:
     if "\0" in value or "\r" in value or not _is_text(value):
         return f"CAST(X'{value.encode('utf-8', 'surrogateescape').hex()}' AS TEXT)"
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _number(value: float) -> str:
+    """SQLite misreads some long decimals by one unit; an integer, multiplied or divided by powers of two, is exact."""
+    text = repr(value)
+    if text in {"inf", "-inf"}:
+        return text.replace("inf", "9e999")
+    if len(text) <= _READ_EXACTLY and "e" not in text:
+        return text
+    fraction, exponent = math.frexp(value)
+    sign = "*" if exponent > _MANTISSA else "/"
+    steps, rest = divmod(abs(exponent - _MANTISSA), 62)
+    return f"({int(fraction * 2**_MANTISSA)}*1.0{f'{sign}{2**62}' * steps}{sign}{2**rest})"
 
 
 def _is_text(value: str) -> bool:

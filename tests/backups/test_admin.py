@@ -1,5 +1,6 @@
 """The admin's page of backups: for superusers alone."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from pytest_django.fixtures import Settings
 
-from backup import making, tasks
+from backup import files, making, tasks
+from backup.errors import BusyError
 from backup.models import Backup, Status, Trigger
 from notifier.models import Membership, Organization
 from tests.backups.conftest import last, with_database
@@ -71,6 +73,11 @@ def test_how_far_it_is(root: Client, made: Backup) -> None:
     }  # fmt: skip
     page = root.get(PAGE).content.decode()
     assert f'data-id="{running.pk}" data-status="running"' in page
+    with files.hold(), pytest.raises(BusyError):  # who wants another one sees the one that runs
+        making.make(Trigger.ADMIN)
+    assert root.get(f"{PAGE}progress/").json()["id"] == running.pk
+    Backup.objects.filter(pk=running.pk).update(started_at=timezone.now() - timedelta(days=1))  # killed
+    assert root.get(f"{PAGE}progress/").json()["status"] == "failed"
 
 
 def test_the_file_comes_down_and_that_is_on_record(root: Client, made: Backup, latest: Path) -> None:

@@ -1,12 +1,17 @@
 """Who watches the service sees how it stands with the backups."""
 
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from backup import health, making, verifying
+from backup import files, health, making, reporting, verifying
+from backup.errors import BusyError
 from backup.models import Backup, Proof, Status, Trigger
+from notifier.models import Notification, Organization
 from tests.backups.conftest import with_database
 
 pytestmark = with_database
@@ -30,6 +35,26 @@ def test_it_says_what_is_wrong_and_takes_no_machine_out(client: Client, latest: 
         started_at=now, finished_at=now, status=Status.FAILED, error_code="timeout", trigger=Trigger.SCHEDULE
     )
     assert shown() == "the last one failed (timeout)"
+    Backup.objects.create(started_at=now - timedelta(hours=1), trigger=Trigger.SCHEDULE)
+    assert shown() == "the last one does not end"
+
+
+def test_one_that_found_another_at_it_is_no_failure(latest: Path) -> None:
+    making.make(Trigger.COMMAND)
+    with files.hold(), pytest.raises(BusyError):
+        making.make(Trigger.COMMAND)
+    assert health.note() == "ok"
+    assert health.figures()["notifier_backup_last_ok"] == 1
+
+
+def test_a_mail_that_failed_is_seen(latest: Path, organization: Organization, settings: Settings) -> None:
+    settings.EMAIL_BACKUP_ENABLED, settings.EMAIL_BACKUP_RECIPIENT = True, ("ops@example.com",)
+    making.make(Trigger.COMMAND, report=reporting.report)
+    assert health.note() == "ok"
+    Notification.objects.update(
+        status="failed", failure_code="message_too_large", due_at=None, finished_at=timezone.now()
+    )
+    assert health.note() == "the mail of the last one: message_too_large"
 
 
 def test_the_figures(latest: Path) -> None:

@@ -135,6 +135,8 @@ HOSTILE = [
     "INSERT;\n" * 20_000,
 ]
 NUMBERS = [0, -1, 2**63 - 1, -(2**63), 0.1, 1e300, 5e-324, float("inf"), float("-inf"), 3.0]
+# Of these SQLite reads some one unit too high or too low where they are written in decimals.
+NUMBERS += [0.0991345669974266, 170886.26665813, -2.2606631148481385e-299, 1.7976931348623157e308, 1e22]
 VALUES = [*HOSTILE, *NUMBERS, b"\0\xff'", b"", None]
 
 
@@ -147,7 +149,8 @@ def hostile_database() -> sqlite3.Connection:
         CREATE TABLE keyed (a TEXT, b INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID;
         CREATE INDEX "by ""it" ON "odd ""na" ("a b");
         CREATE VIEW seen AS SELECT * FROM keyed;
-        CREATE TRIGGER fired AFTER INSERT ON keyed BEGIN INSERT INTO empty VALUES ('no'); SELECT 1; END;"""
+        CREATE TRIGGER fired AFTER INSERT ON keyed BEGIN INSERT INTO empty VALUES ('no'); SELECT 1; END;
+        CREATE TRIGGER looked INSTEAD OF INSERT ON seen BEGIN SELECT 1; END;"""
     )
     made.executemany('INSERT INTO "odd ""na" ("a b") VALUES (?)', [(value,) for value in VALUES])
     made.execute('INSERT INTO "odd ""na" ("a b") VALUES (CAST(X\'FFFE41\' AS TEXT))')  # no UTF-8

@@ -13,8 +13,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from backup import making, verifying
+from backup import duty, health, making, verifying
 from backup.models import Backup, Proof, Status, Trigger
+from backup.programs import stopped
 from backup.tasks import look, make
 from notifier.cron import Cron
 from tests.backups.conftest import ON_POSTGRES, last, with_database
@@ -37,7 +38,11 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("*/15 8-9 * * 1", at(2026, 11, 21), at(2026, 11, 16, 8, 45)),  # Mondays
         ("0 0 * * sun", at(2026, 11, 21), at(2026, 11, 14, 23, 0)),
         ("30 2 * * *", at(2026, 3, 29, 2, 0), at(2026, 3, 29, 1, 30)),  # the clock jumps over it
+        ("30 2 * * *", at(2026, 3, 29, 1, 0), at(2026, 3, 28, 1, 30)),  # and that moment is still to come
+        ("*/30 * * * *", at(2026, 10, 25, 1, 10), at(2026, 10, 25, 0, 30)),  # the hour comes twice
         ("0 0 29 2 *", at(2026, 11, 21), at(2024, 2, 28, 23, 0)),
+        ("0 0 1 * 1", at(2026, 11, 21), at(2026, 11, 15, 23, 0)),  # the first, and Mondays
+        ("0 0 * * 5-7", at(2026, 11, 23, 12), at(2026, 11, 21, 23, 0)),
     ],
 )
 def test_the_last_moment_of_a_schedule(text: str, now: datetime, expected: datetime) -> None:
@@ -59,6 +64,7 @@ def now(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[datetime]:
     moments = [NIGHT + timedelta(seconds=20)]
     monkeypatch.setattr(timezone, "now", lambda: moments[0])
     settings.BACKUP_SCHEDULE, settings.TIME_ZONE = Cron.parse("0 3 * * *"), "UTC"
+    monkeypatch.setattr(duty, "installed_at", lambda: NIGHT - timedelta(days=1))
     return moments
 
 
@@ -103,10 +109,43 @@ def test_each_slot_is_served_once(latest: Path, now: list[datetime], proofs: lis
 
 
 @with_database
-def test_a_new_service_waits_for_its_first_slot(latest: Path, now: list[datetime], proofs: list[Path]) -> None:
+def test_a_new_service_waits_for_its_first_slot(
+    latest: Path, now: list[datetime], proofs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now[0] = at(2026, 11, 21, 12)
+    monkeypatch.setattr(duty, "installed_at", lambda: at(2026, 11, 21, 11, 55))
     look()
     assert slots() == []
+    assert health.note() == "none yet"
+    now[0] = at(2026, 11, 22, 9)  # it is off at night, always
+    assert "overdue" in health.note()
+    look()
+    assert slots() == [at(2026, 11, 22, 3)]
+    assert health.note() == "ok"
+
+
+@with_database
+def test_a_clock_that_was_wrong_once_costs_no_backup(latest: Path, now: list[datetime], proofs: list[Path]) -> None:
+    now[0] = at(2030, 1, 1, 4)
+    look()
+    now[0] = NIGHT + timedelta(minutes=1)
+    look()
+    assert slots() == [at(2030, 1, 1, 3), NIGHT]
+
+
+@with_database
+def test_a_stop_at_that_hour_costs_no_backup(
+    latest: Path, now: list[datetime], proofs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise stopped()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "_written", stop)
+        look()
+    assert (last().slot, last().error_code) == (None, "stopped")
+    look()
+    assert (last().slot, last().status) == (NIGHT, Status.OK)
 
 
 @with_database

@@ -42,7 +42,7 @@ document.addEventListener("DOMContentLoaded", () => {
         window.location.reload();
         return;
       }
-      if (!begun && looks > PATIENCE) {
+      if (!begun && told.status !== "running" && looks > PATIENCE) {
         sessionStorage.removeItem(WAITS_FOR);
         place.hidden = true;
         return;

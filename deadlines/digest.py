@@ -1,9 +1,11 @@
 """An organization's digest: what is without date, overdue and upcoming on a day, as a template's context."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import date
+from html import escape
+from itertools import accumulate
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -19,10 +21,11 @@ from deadlines.states import State, matching
 from notifier.models import Organization
 
 MOST_ROWS = 100
-"""Of each group in the mail. 300 rows are 100 KB of HTML, where mail programs begin to cut."""
+"""Of each group in the mail."""
 
-MOST_SIGNS = 20_000
-"""Of each group's names and notes: notes may be long, and a mail has a size that the service takes."""
+MOST_BYTES, ROW_BYTES = 90_000, 400
+"""Of all rows in the mail's HTML, and what a row has beside its words: at 102 KB mail programs begin to cut. A group
+that needs less than its share leaves the rest to the others."""
 
 NOTE_SIGNS = 120
 NAME_SIGNS = 160
@@ -86,24 +89,32 @@ def collect(organization: Organization, day: date, calendar: DigestSettings | No
     counts = own.aggregate(
         total=Count("pk"), **{state.value: Count("pk", filter=matching(state, day, horizon)) for state in GROUPS}
     )
-    groups = {}
+    rows: dict[State, list[Row]] = {}
     with translation.override(settings.LANGUAGE_CODE):
         for state in GROUPS:
             order = ("person", "kind") if state is State.WITHOUT_DATE else ("due_date", "person", "kind")
             first = own.filter(matching(state, day, horizon)).order_by(*order)[:MOST_ROWS]
-            rows = list(_fitting(_row(one, day) for one in first))
-            count = max(counts[state.value], len(rows))  # one may have come since they were counted
-            groups[state] = Group(state, count, rows, _list_url(organization, state))
+            rows[state] = [_row(one, day) for one in first]
+    # One may have come since they were counted.
+    count = {state: max(counts[state.value], len(rows[state])) for state in GROUPS}
+    _fit(rows)
+    groups = {state: Group(state, count[state], rows[state], _list_url(organization, state)) for state in GROUPS}
     return Digest(organization, day, calendar.days_ahead, counts["total"], groups)
 
 
-def _fitting(rows: Iterator[Row]) -> Iterator[Row]:
-    signs = 0
-    for row in rows:
-        signs += len(row.person) + len(row.note)
-        if signs > MOST_SIGNS:
-            return
-        yield row
+def _fit(rows: dict[State, list[Row]]) -> None:
+    """Leave out the last ones of groups that are too large together."""
+    left = MOST_BYTES
+    by_size = sorted(rows, key=lambda state: sum(map(_size, rows[state])))
+    for others, state in zip(range(len(rows), 0, -1), by_size, strict=True):
+        sizes = list(accumulate(map(_size, rows[state]), initial=0))
+        fitting = bisect_right(sizes, left // others) - 1
+        del rows[state][fitting:]
+        left -= sizes[fitting]
+
+
+def _size(row: Row) -> int:
+    return ROW_BYTES + len(escape("".join(row)).encode())
 
 
 def _row(one: Deadline, day: date) -> Row:

@@ -21,7 +21,7 @@ from notifier.chain import LONGEST_PAUSE, AwaitReceipt, Finish, Miss, Send, Try,
 from notifier.models import AttachedFile, Attempt, Notification
 from notifier.organization_accounts import is_switched_off
 from notifier.provider_accounts import account_for
-from notifier.rendering import lacks_secrets, message_for, with_files
+from notifier.rendering import lacks_secrets, message_for, with_files, without_secrets
 from notifier.states import CODES, Outcome, Status
 
 log = logging.getLogger(__name__)
@@ -257,7 +257,8 @@ def _answer(handover: Handover, came: object, started_at: datetime, duration_ms:
     )
     try:
         if isinstance(came, Receipt):
-            attempt.provider_id, attempt.detail = _storable(came.provider_id)[:255], _storable(came.detail)
+            attempt.provider_id = _storable(came.provider_id)[:255]
+            attempt.detail = without_secrets(_storable(came.detail), handover.errand.row)
             attempt.outcome = Outcome.ACCEPTED
             return Answer(attempt, came.new_address)
         _describe_failure(attempt, came, handover)
@@ -288,7 +289,7 @@ def _describe_failure(attempt: Attempt, error: object, handover: Handover) -> No
             attempt.detail = "The channel failed while it handed the message over. The service's log says why."
             return
     attempt.code = error.code if error.code in CODES else "provider_error"
-    attempt.detail = _storable(error.detail)
+    attempt.detail = without_secrets(_storable(error.detail), handover.errand.row)
 
 
 def _storable(text: str) -> str:

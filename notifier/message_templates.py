@@ -6,7 +6,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from jsonschema import Draft202012Validator, SchemaError
 
 from notifier import contexts
 from notifier.contexts import Mistake
-from notifier.markers import marker
+from notifier.markers import filled, marker
 from notifier.orders import KINDS, Kind
 from notifier.states import Priority
 
@@ -36,6 +36,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _KEYS = {"description", "channels", "variables", "sample", "secret", "kind"}
 _NEEDED = {"description", "channels", "variables", "sample"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TURNING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+"""What turns the direction of all that follows: a name with one would show the sum behind it backwards."""
 _INLINER = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
 
 
@@ -134,14 +136,31 @@ def names() -> list[str]:
 
 
 def check_templates() -> list[CheckMessage]:
-    """`manage.py check`, and every start that checks: a template that is declared wrongly."""
+    """`manage.py check`, and every start that checks: a template that is declared wrongly, or fails with its sample."""
     found: list[CheckMessage] = []
     for name in names():
         try:
-            find(name)
+            if template := find(name):
+                _try_out(template)
         except ImproperlyConfigured as error:
             found.append(Error(str(error), id="notifier.E100"))
     return found
+
+
+def _try_out(template: Template) -> None:
+    """ImproperlyConfigured for files that make nothing of the sample, or change a secret's marker."""
+    wrong = f"The template {template.name}: "
+    try:
+        plain, masked = (template.render(one, "") for one in (template.sample, template.masked(template.sample)))
+    except Exception as error:  # noqa: BLE001 - whatever a file may do wrong
+        raise ImproperlyConfigured(f"{wrong}its sample cannot be rendered: {error!r}") from None
+    secrets = template.secrets_of(template.sample)
+    for form in fields(Rendered):
+        told, marked = getattr(plain, form.name), getattr(masked, form.name)
+        if not told:
+            raise ImproperlyConfigured(f"{wrong}its sample makes an empty {form.name}.")
+        if filled(marked, secrets, html=form.name == "html") != told:
+            raise ImproperlyConfigured(f"{wrong}a filter changes the marker of a secret in its {form.name}.")
 
 
 def find(name: str) -> Template | None:
@@ -160,7 +179,7 @@ def language_of(wanted: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(_CONTROL.sub(" ", text).split())
+    line = " ".join(_CONTROL.sub(" ", _TURNING.sub("", text)).split())
     return line if len(line) <= LONGEST_SUBJECT else f"{line[: LONGEST_SUBJECT - 1].rstrip()}…"
 
 
@@ -169,7 +188,7 @@ def _read(name: str) -> Template | None:
     folder = Path(settings.MESSAGE_TEMPLATES) / name
     try:
         declared = json.loads((folder / "template.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise ImproperlyConfigured(f"The template {name}: template.json is no JSON ({error}).") from None

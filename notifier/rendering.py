@@ -1,12 +1,13 @@
 """From a notification to what a channel carries. Text is data: nothing in it is interpreted here."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from channels.base import Attachment as File
 from channels.base import Message
 from notifier import vault
-from notifier.markers import filled
+from notifier.markers import filled, marker
 from notifier.models import AttachedFile, Notification
 
 SUBJECT_LENGTH = 78  # the line length RFC 5322 §2.1.1 asks for
@@ -16,6 +17,8 @@ SECRETS = "secrets"
 
 SEALED_VALUES = "values"
 """In what is sealed as `Notification.credentials`: theirs."""
+
+_LONG_WORD = re.compile(r"[\w.~-]{12,}")
 
 
 def default_subject(message: str) -> str:
@@ -55,6 +58,15 @@ def _of_template(channel: str, notification: Notification, address: str) -> Mess
 def lacks_secrets(notification: Notification) -> bool:
     """Whether its text has holes: values that a template keeps to itself were wiped. `vault.VaultError`."""
     return bool(_secret_names(notification) - _secret_values(notification).keys())
+
+
+def without_secrets(text: str, notification: Notification) -> str:
+    """A provider's words, who may repeat what he was given: markers in the place of this message's secret values, and
+    of each long word of theirs, as a link's token is one."""
+    for name, value in _secret_values(notification).items():
+        for part in filter(None, (value, *_LONG_WORD.findall(value))):
+            text = text.replace(part, marker(name))
+    return text
 
 
 def _secret_names(notification: Notification) -> set[str]:

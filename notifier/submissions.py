@@ -5,11 +5,11 @@ from enum import StrEnum
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from notifier import bell, ledger
+from notifier import bell, idempotency, ledger
+from notifier.insertion import Stored
 from notifier.models import Attachment, Attempt, Notification
 from notifier.rendering import SECRETS
 from notifier.states import Outcome, Status
@@ -71,21 +71,34 @@ def check(row: Notification) -> None:
         raise NotAgainError(_("The person was erased."))
 
 
-def send_again(row: Notification) -> int:
-    """A failed one is tried once more; of any other a copy is sent. Returns the id of what is on its way."""
+def send_again(row: Notification, asked: str) -> int:
+    """A failed one is tried once more; of any other a copy is sent. Returns the id of what is on its way.
+
+    `asked`: names this wish. One that comes twice, by a double click, is done once.
+    """
+    made, _is_known = idempotency.once(row.organization, f"again-{row.pk}-{asked}", None, lambda: [_send_again(row)])
+    if not made:
+        raise NotAgainError(_("It was sent again, and deleted since."))
+    return int(made[0].pk)
+
+
+def _send_again(row: Notification) -> Stored:
     check(row)
-    if not is_sent_anew(row):
-        if not ledger.retry(row, None):
-            raise NotAgainError(_("It is on its way already."))
-        bell.ring_after_commit([row.pk])
-        return row.pk
+    if is_sent_anew(row):
+        stored = _copy(row)
+    elif ledger.retry(row, None):
+        stored = Stored(row.pk)
+    else:
+        raise NotAgainError(_("It is on its way already."))
+    bell.ring_after_commit([stored.pk])
+    return stored
+
+
+def _copy(row: Notification) -> Stored:
     columns = {name: getattr(row, name) for name in (*_COPIED, *_COPIED_TOO)}
     columns |= {"key": uuid4(), "expires_at": timezone.now() + settings.NOTIFICATION_TTL}
     files = [
         Attachment(filename=file.filename, content_type=file.content_type, content=bytes(file.content))
         for file in Attachment.objects.filter(notification_id=row.pk).order_by("pk")
     ]
-    with transaction.atomic():
-        [stored] = ledger.accept([columns], [files])
-        bell.ring_after_commit([stored.pk])
-    return stored.pk
+    return ledger.accept([columns], [files])[0]

@@ -1,7 +1,9 @@
 """Orders and calls for a manager: looked through, searched, sent again."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -20,6 +22,10 @@ from notifier.admin.scoped import OrganizationFilter, Scoped
 from notifier.models import SUBMISSIONS, Notification, Submission
 from notifier.submissions import STATUSES, NotAgainError, State
 
+MOST_AT_ONCE = 100
+"""Sent again by the list's action: as many as a page shows."""
+
+_ASKED = re.compile(r"[0-9a-f]{32}", re.ASCII)
 KINDS = {"manager_call": gettext_lazy("call for a manager"), "order_request": gettext_lazy("order")}
 
 
@@ -132,7 +138,10 @@ class SubmissionAdmin(ReadOnly, Scoped):
     @admin.action(description=gettext_lazy("Send selected submissions again"), permissions=["view"])
     def send_again_selected(self, request: HttpRequest, queryset: QuerySet[Submission]) -> HttpResponse | None:
         """Asks; confirmed, sends them."""
-        rows = list(queryset)
+        rows = list(queryset[: MOST_AT_ONCE + 1])
+        if len(rows) > MOST_AT_ONCE:
+            self.message_user(request, _("At most %(most)d at once.") % {"most": MOST_AT_ONCE}, messages.ERROR)
+            return None
         if "confirmed" not in request.POST:
             fields = [(ACTION_CHECKBOX_NAME, row.pk) for row in rows] + [("action", "send_again_selected")]
             return self._ask(request, rows, reverse("admin:notifier_submission_changelist"), fields)
@@ -150,16 +159,18 @@ class SubmissionAdmin(ReadOnly, Scoped):
             "title": _("Send again?"),
             "rows": told,
             "possible": any(is_possible for _row, is_possible, _text in told),
-            "fields": [*fields, ("confirmed", "yes")],
+            "fields": [*fields, ("confirmed", "yes"), ("asked", uuid4().hex)],
             "back": back,
         }
         return TemplateResponse(request, "admin/notifier/submission/confirm.html", context)
 
     def _send(self, request: HttpRequest, rows: Sequence[Notification]) -> list[int]:
-        made = []
+        made, asked = [], request.POST.get("asked", "")
+        if not _ASKED.fullmatch(asked):
+            asked = uuid4().hex
         for row in rows:
             try:
-                made.append(submissions.send_again(row))
+                made.append(submissions.send_again(row, asked))
             except NotAgainError as error:
                 self.message_user(request, f"{row}: {error}", messages.ERROR)
                 continue

@@ -280,6 +280,9 @@ class JSONObject(serializers.JSONField):
 
     default_error_messages = {
         "object": _("Expected an object."),
+        "no_json": _(
+            "Expected what JSON has: texts, numbers, true, false, null, lists, objects. A decimal goes as a text."
+        ),
         "too_large": _("It may have at most {max_bytes} bytes as JSON."),
         "unsafe": _("NUL and lone surrogates are not allowed."),
     }
@@ -294,8 +297,8 @@ class JSONObject(serializers.JSONField):
         try:
             text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError, RecursionError):
-            self.fail("object")
-        if _UNSAFE.search(text):
+            self.fail("no_json")
+        if _UNSAFE.search(text) or r"\u0000" in text.replace(r"\\", ""):  # JSON writes a NUL as an escape
             self.fail("unsafe")
         if len(text.encode("utf-8", "surrogatepass")) > self.max_bytes:
             self.fail("too_large", max_bytes=self.max_bytes)

@@ -1,8 +1,11 @@
 """Who uses the service: organizations, and the operators who look after them."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+from notifier import addresses
 
 DEFAULT_SLUG = "default"
 
@@ -27,6 +30,13 @@ class Organization(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """An address that mail can be sent to: Django's own rules let `sales@localhost` through."""
+        try:
+            self.sales_email = self.sales_email and addresses.normal(self.sales_email)
+        except ValueError:
+            raise ValidationError({"sales_email": _("Enter a valid e-mail address.")}) from None
 
 
 class Membership(models.Model):

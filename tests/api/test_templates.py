@@ -138,6 +138,25 @@ def test_an_orders_total_is_checked(api: APIClient, settings: Settings, total: A
         assert_problem(answer, 400, "context.total")
 
 
+@pytest.mark.parametrize(
+    ("change", "attr", "word"),
+    [
+        ({"total": "0,30"}, "context.total", "decimal, as in"),
+        ({"total": "3e-1"}, "context.total", "decimal, as in"),
+        ({"client": {"name": "Ann", "phone": "call me"}}, "context.client.phone", "phone number"),
+        ({"client": {"name": "Ann\nof Acme"}}, "context.client.name", "Line breaks"),
+        ({"client": {"name": "Ann", "phone": "+1 202\n555"}}, "context.client.phone", "Line breaks"),
+        ({"comment": "\x07"}, "context.comment", "form that the template"),
+    ],
+)
+def test_the_words_of_an_error_help(api: APIClient, change: Any, attr: str, word: str) -> None:
+    items = [{"code": "A", "name": "Lamp", "quantity": 1, "price": "0.30"}]
+    context = {"client": {"name": "Ann"}, "items": items, "total": "0.30", "delivery": {"method": "Courier"}, **change}
+    answer = api.post(f"{URL}order_request/preview/", {"context": context})
+    assert_problem(answer, 400, attr, "invalid")
+    assert word in answer.json()["errors"][0]["detail"]
+
+
 def test_a_sale_without_an_address_says_what_to_set(api: APIClient) -> None:
     call = {"template": "manager_call", "context": {"summary": "x", "priority": "low", "client": {"name": "Ann"}}}
     answer = api.post(NOTIFICATIONS, call)

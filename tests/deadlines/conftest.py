@@ -32,11 +32,11 @@ def deadline(organization: Organization, person: str, due: date | int | None = N
     return Deadline.objects.create(organization=organization, person=person, due_date=when, **fields)
 
 
-def people(organization: Organization, count: int, due: int | None = None) -> None:
+def people(organization: Organization, count: int, due: int | None = None, name: str = "Person") -> None:
     """So many of them, with the same day."""
     when = None if due is None else TODAY + timedelta(days=due)
     rows = [
-        Deadline(organization=organization, person=f"Person {due} {number:05}", due_date=when, kind=Kind.MEDICAL_EXAM)
+        Deadline(organization=organization, person=f"{name} {due} {number:05}", due_date=when, kind=Kind.MEDICAL_EXAM)
         for number in range(count)
     ]
     Deadline.objects.bulk_create(rows, batch_size=1000)

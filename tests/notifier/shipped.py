@@ -57,7 +57,11 @@ def _changed(schema: Any, value: Any, text: Callable[[Any], str]) -> Any:
         return {name: _changed(schema["properties"][name], one, text) for name, one in value.items()}
     if isinstance(value, list):
         return [_changed(schema["items"], one, text) for one in value]
-    return text(schema) if is_free(schema) or (text is _longest_text and "format" in schema) else value
+    return (
+        text(schema)
+        if is_free(schema) or (text is _longest_text and schema.get("format") in ("uri", "email"))
+        else value
+    )
 
 
 def least(name: str) -> Any:

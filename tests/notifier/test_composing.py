@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.exceptions import ValidationError
 
 from channels.base import Message
-from channels.errors import TemporaryError
+from channels.errors import PermanentError, TemporaryError
 from notifier import delivery, intake, ledger, message_templates, send, vault
 from notifier.intake import InvalidNotificationError
 from notifier.limits import Sender
@@ -177,6 +177,15 @@ def test_a_secret_is_told_to_the_person_alone(organization: Organization, fakes:
     ended = Notification.objects.get(pk=row.pk)
     assert ended.status == Status.SENT
     assert ended.credentials is None
+    assert TOKEN not in in_the_database()
+
+
+def test_a_provider_who_repeats_a_secret_spreads_it_no_further(organization: Organization, fakes: FakeRegistry) -> None:
+    fakes["sms"].always = PermanentError(f"http: HTTP 400, no: {LINK} ('{TOKEN}')")
+    row = accepted(organization, **SECRET, channels=["sms"], to={"phone": "+12025550123"})
+    delivery.deliver([row.pk])
+    [attempt] = row.attempts.all()
+    assert attempt.detail == "http: HTTP 400, no: ⟨link⟩ ('⟨link⟩')"
     assert TOKEN not in in_the_database()
 
 

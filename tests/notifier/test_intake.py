@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from threading import Semaphore
 from typing import Any
 
@@ -90,6 +91,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown channel": ({"to": "ann@example.com", "message": "Hello", "channels": ["fax"]}, "channels"),
     "a channel twice": ({"to": "ann@example.com", "message": "Hello", "channels": ["sms", "sms"]}, "channels"),
     "an unknown template": ({"to": "ann@example.com", "template": "nothing"}, "template"),
+    "a NUL in an object": ({"to": "ann@example.com", "message": "Hello", "metadata": {"a": ["\\", "\0"]}}, "metadata"),
+    "a NUL in a name": ({"to": "ann@example.com", "message": "Hello", "metadata": {"\\\0": 1}}, "metadata"),
+    "no JSON": ({"to": "ann@example.com", "template": "welcome", "context": {"name": Decimal(1)}}, "context"),
     "a line break in the subject": ({"to": "ann@example.com", "message": "Hello", "subject": "a\nb"}, "subject"),
 }
 
@@ -101,6 +105,11 @@ def test_a_refusal_names_the_field_and_stores_nothing(body: dict[str, Any], fiel
     assert isinstance(refused.value, ValueError)
     assert field in refused.value.errors
     assert not Notification.objects.exists()
+
+
+def test_what_only_looks_like_a_nul_is_stored() -> None:
+    told = {"a": "\\u0000", "b": "\\\\u0000"}
+    assert Notification.objects.get(pk=send(to="ann@example.com", message="Hello", metadata=told).pk).metadata == told
 
 
 def test_another_organizations_user_does_not_exist() -> None:

@@ -222,6 +222,12 @@ def test_phone_and_mail_are_links() -> None:
         assert links == ["tel:+7999123-45-67", "mailto:anna@example.com"]
 
 
+def test_a_name_does_not_turn_the_sum_around() -> None:
+    made = template("order_request").render(changed("order_request", "client.name", "\u202eAnn\u2067"), "en")
+    assert made.subject == "Order: Ann, total 104,681.80"
+    assert "<bdi>\u202eAnn\u2067</bdi> · 104,681.80" in made.html
+
+
 @pytest.mark.parametrize(
     ("name", "path", "value", "color"),
     [

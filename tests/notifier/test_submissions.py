@@ -249,6 +249,30 @@ def test_a_sent_one_is_sent_as_another(ann: Client, organization: Organization, 
     assert [bytes(one.content) for one in Attachment.objects.filter(notification=new)] == [b"a"]
 
 
+def test_one_wish_that_comes_twice_is_done_once(ann: Client, organization: Organization, fakes: FakeRegistry) -> None:
+    sent, broken = submitted(organization), failed(organization, fakes)
+    delivery.deliver([sent.pk])
+    for row in (sent, broken):
+        [asked] = re.findall(r'name="asked" value="(\w{32})"', page(ann, f"{LIST}{row.pk}/again/"))
+        answers = []
+        for _click in range(2):
+            answers.append(ann.post(f"{LIST}{row.pk}/again/", {"asked": asked}).url)  # type: ignore[attr-defined]
+            delivery.deliver(list(Notification.objects.values_list("pk", flat=True)))
+        assert answers[0] == answers[1]
+    assert Notification.objects.count() == 3  # one copy, and the failed one by itself
+    assert len(fakes["email"].sent) == 3  # the first, its copy, and the other one
+
+
+def test_the_lists_action_takes_what_a_page_shows(
+    ann: Client, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.admin.submissions.MOST_AT_ONCE", 1)
+    chosen = {"action": "send_again_selected", "_selected_action": [submitted(organization).pk], "select_across": "1"}
+    assert "asked" in ann.post(LIST, chosen).content.decode()
+    submitted(organization)
+    assert "At most 1 at once" in ann.post(LIST, chosen, follow=True).content.decode()
+
+
 def test_several_are_sent_by_the_lists_action(ann: Client, organization: Organization, fakes: FakeRegistry) -> None:
     rows = [failed(organization, fakes), submitted(organization, "manager_call")]
     chosen = {"action": "send_again_selected", "_selected_action": [row.pk for row in rows]}
@@ -274,7 +298,7 @@ def test_what_cannot_be_sent_again_says_why(organization: Organization, values: 
     row = submitted(organization)
     change(row, **values)
     with pytest.raises(NotAgainError, match=r"\w"):
-        submissions.send_again(row)
+        submissions.send_again(row, "1")
     assert Notification.objects.count() == 1
 
 
@@ -350,7 +374,8 @@ def test_a_preview_stores_nothing(ann: Client) -> None:
 def test_an_administrator_sets_the_sales_address(ann: Client, organization: Organization) -> None:
     address = reverse("admin:notifier_organization_change", args=[organization.pk])
     assert 'name="sales_email"' in page(ann, address)
-    answer = ann.post(address, {"name": "Acme", "sales_email": "nobody"})
-    assert "errorlist" in answer.content.decode()
+    for wrong in ("nobody", "sales@localhost", "sales@[127.0.0.1]"):
+        answer = ann.post(address, {"name": "Acme", "sales_email": wrong})
+        assert "errorlist" in answer.content.decode(), wrong
     assert ann.post(address, {"name": "Acme", "sales_email": "new@acme.example"}).status_code == 302
     assert submitted(organization).to == {"email": "new@acme.example"}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIRequest
+from django.db import reset_queries
 from django.http import HttpResponse
 from django.utils.module_loading import import_string
 from rest_framework.exceptions import APIException
@@ -25,6 +26,7 @@ from api.views.notifications import FAILURE, NotificationsView, shown_as_accepte
 from notifier import intake
 from notifier.callers import Caller
 from notifier.connections import look_at_the_connection
+from notifier.limits import TooManyError
 from notifier.strict_json import strict_json
 
 PATHS = {"/api/notifications/", "/api/notifications"}
@@ -52,6 +54,7 @@ def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[byt
     """The answer. None: ask Django."""
     if not _is_plain(environ):
         return None
+    reset_queries()  # with DEBUG each connection remembers thousands, bodies and all
     look_at_the_connection()
     try:
         made = accepted(environ)
@@ -71,7 +74,7 @@ def accepted(environ: Environ) -> Accepted | None:
     environ["wsgi.input"] = io.BytesIO(body)
     try:
         return _accepted(WSGIRequest(environ), body)
-    except (APIException, DisallowedHost):
+    except (APIException, DisallowedHost, TooManyError):
         return None  # refused, so nothing was stored: the long way says why
     except Exception as error:  # noqa: BLE001 - something may be stored: not to be tried once more
         environ[FAILURE] = error

@@ -99,7 +99,7 @@ def forget(batch: int = 5000) -> None:
             oldest = theirs.order_by("id").values_list("id", "at", Now() - Event.KEPT)[:batch]
             old = [pk for pk, at, limit in oldest if at <= limit]
             if old:
-                theirs.filter(id__lte=old[-1]).delete()
+                theirs.filter(id__lte=old[-1], at__lte=Now() - Event.KEPT).delete()
             left = len(old) == batch
         organization_id = _next_organization(organization_id)
 

@@ -6,8 +6,9 @@ never ends, could take all of them, or the memory. So could who never reads. Bod
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import OPEN
 
@@ -18,7 +19,7 @@ HEAD_BYTES = 64 * 1024
 LAST_SECONDS = 5.0
 """How long a stop waits for a client that does not read."""
 
-GOING_AWAY, PROTOCOL_ERROR = 1001, 1002
+GOING_AWAY, PROTOCOL_ERROR, INVALID_TEXT = 1001, 1002, 1007
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -82,6 +83,24 @@ class BoundedSockets(_Impatient, WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         super().resume_writing()
 
+    async def receive(self) -> Any:
+        """As uvicorn does, which reads on then, whether its answers are taken or not."""
+        event = await super().receive()
+        if not self.writable.is_set():
+            self.transport.pause_reading()
+        return event
+
+    def send_receive_event_to_app(self) -> None:
+        """As uvicorn does, but a text that is none (RFC 6455 §8.1) is the client's fault, and no story for the log."""
+        try:
+            _ = self.curr_msg_data_type == "text" and b"".join(self.frames).decode()
+        except UnicodeDecodeError:
+            self.frames = []
+            self.conn.send_close(INVALID_TEXT)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
     def shutdown(self) -> None:
         """The server ends."""
         if self.handshake_complete and not self.close_sent and self.conn.state is OPEN:
@@ -114,6 +133,7 @@ class BoundedHeads(_Impatient, HttpToolsProtocol):
 
     _waiting: asyncio.TimerHandle | None = None
     _seen = 0
+    _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -122,6 +142,24 @@ class BoundedHeads(_Impatient, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
+        # uvicorn tells only the last request that came, which may still wait behind the one that is answered.
+        if (cycle := self._unfinished()) is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unfinished(self) -> RequestResponseCycle | None:
+        return None if self._answering is None or self._answering.response_complete else self._answering
+
+    def handle_websocket_upgrade(self) -> None:
+        """Not behind a request whose answer goes on: its end would not be noticed any more."""
+        if self._unfinished() is not None:
+            self.transport.close()
+        else:
+            super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

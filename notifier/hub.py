@@ -129,8 +129,7 @@ class Hub:
                 if told:
                     await tell(told)
                 elif told is not None:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(ear.wait(), beat - loop.time())
+                    await _wait(ear, beat - loop.time())
                 if loop.time() >= beat:
                     if not await self._ask(self._helpers, stream.still_allowed, otherwise=True):
                         return End.NOT_ALLOWED
@@ -144,10 +143,11 @@ class Hub:
         """What there is to tell; the stream's position is behind it then. None: the database did not answer."""
         heard = room.since(stream.position)
         if stream.notification_id is None:
-            if heard is None or any(one.told is None for one in heard):
+            # What was before it came is told as it is by now: a text kept here may be of somebody who was forgotten.
+            if heard is None or stream.position < stream.now or any(one.told is None for one in heard):
                 return await self._read_on(stream)
-            told = [one for entry in heard for one in entry.told or ()]
-            stream.position = room.position if heard else stream.position
+            everything = [one for entry in heard for one in entry.told or ()]
+            told, stream.position = streams.portion(everything, room.position if heard else stream.position)
             return told
         if heard == []:
             return ()
@@ -222,8 +222,7 @@ class Hub:
                     room.add(news)
             if not any(len(news) == events.BATCH for news in (heard or {}).values()):
                 await asyncio.sleep(wakes.GAP)  # however many processes wake this one
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(wanted.wait(), LOOK_SECONDS)
+                await _wait(wanted, LOOK_SECONDS)
             wanted.clear()
 
     async def _hear_redis(self, wanted: asyncio.Event) -> None:
@@ -256,6 +255,14 @@ class Hub:
             return otherwise
         self._is_well = True
         return found
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, or the time is over. Not by `wait_for`: before Python 3.12 that forgets that it was cancelled
+    where the event is set at the same moment, and the stream of a reader who left would go on for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _answered(question: Callable[[], T]) -> T:

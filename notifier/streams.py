@@ -28,8 +28,14 @@ RETRY_MS = 3000
 MOST_OF_AN_ORGANIZATION, MOST = 100, 1000
 """Streams that one process keeps open; never more than half of what the system lets it open at all."""
 
+PORTION = 64 * 1024
+"""Signs after which a stream is told no more at once: what a slow reader has not taken yet is kept for him alone."""
+
 LOOK_BACK = 1000
 """Events of its organization among which a notification's are looked for when its stream is opened again."""
+
+_LINE_ENDS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+"""No line ends in `text/event-stream`, but readers exist that take them for such."""
 
 _moment = Moment()
 
@@ -202,13 +208,29 @@ def told_of_all(organization_id: int, changes: Sequence[Change]) -> list[Told]:
 def _told(number: int, status: str, at: datetime, shown: Mapping[str, Any]) -> Told:
     kind = f"notification.{status}"
     body = {"type": kind, "timestamp": _moment.to_representation(at), "data": shown}
-    return Told(number, kind, json.dumps(body, ensure_ascii=False))
+    text = json.dumps(body, ensure_ascii=False)
+    for sign, escaped in _LINE_ENDS.items():
+        text = text.replace(sign, escaped)
+    return Told(number, kind, text)
 
 
-def read_on(stream: Stream) -> tuple[list[Told], int]:
+def portion(told: Sequence[Told], behind: int) -> tuple[Sequence[Told], int]:
+    """As much of this as is told at once, and the position then: `behind` all of it."""
+    size = 0
+    for number, one in enumerate(told, 1):
+        size += len(one.text)
+        if size >= PORTION:
+            return told[:number], one.id
+    return told, behind
+
+
+def read_on(stream: Stream) -> tuple[Sequence[Told], int]:
     """What an organization's stream has to tell next, from the table, and its position behind that."""
-    changes = events.after({stream.organization_id: stream.position}).get(stream.organization_id, [])
-    return told_of_all(stream.organization_id, changes), changes[-1].id if changes else stream.position
+    changes = events.after({stream.organization_id: stream.position}).get(stream.organization_id)
+    if changes is None:
+        # Up to where it was opened everything could be read then.
+        return [], max(stream.position, stream.now)
+    return portion(told_of_all(stream.organization_id, changes), changes[-1].id)
 
 
 def snapshot(stream: Stream) -> Iterator[bytes]:

@@ -36,6 +36,8 @@ HEADERS = {
     "X-Accel-Buffering": "no",  # nor does nginx to gather it
 }
 KIND = "text/event-stream"
+CONTENT_TYPE = f"{KIND}; charset=utf-8"
+"""Browsers know that it is UTF-8. Others take text of which nothing is said for Latin-1."""
 
 
 class EventId(serializers.IntegerField):
@@ -57,7 +59,7 @@ class StreamResponse(StreamingHttpResponse):
     """A stream for whoever can follow it; else what there is to tell now."""
 
     def __init__(self, stream: Stream) -> None:
-        super().__init__(streams.snapshot(stream), content_type=KIND, headers=HEADERS)
+        super().__init__(streams.snapshot(stream), content_type=CONTENT_TYPE, headers=HEADERS)
         self._stream: Stream | None = stream
 
     def take_stream(self) -> Stream:
@@ -119,7 +121,7 @@ class EventViews(NotificationViews):
         query = EventsQuery(data={"last_event_id": last} if last else {})
         query.is_valid(raise_exception=True)
         if request.method == "HEAD":
-            return HttpResponse(content_type=KIND, headers=HEADERS)
+            return HttpResponse(content_type=CONTENT_TYPE, headers=HEADERS)
         caller = caller_of(request)
         try:
             stream = streams.open_stream(

@@ -36,7 +36,7 @@ def opened(api: APIClient, path: str, **headers: str) -> list[dict[str, str]]:
     """What a server that keeps no stream open answers."""
     answer = api.get(path, headers={"Accept": "text/event-stream", **headers})
     assert answer.status_code == 200, answer
-    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert answer.headers["Cache-Control"] == "no-cache, no-transform"
     assert answer.headers["X-Accel-Buffering"] == "no"
     return blocks(answer.getvalue())
@@ -44,8 +44,9 @@ def opened(api: APIClient, path: str, **headers: str) -> list[dict[str, str]]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_notifications_stream_begins_with_its_present_state(api: APIClient, organization: Organization) -> None:
-    row = stored(**in_state(Status.SENT))
+    row = stored(message="One\u2028Two\u0085Three\u2029Four", **in_state(Status.SENT))
     (first,) = opened(api, ONE.format(row.pk))
+    assert len(first["data"].splitlines()) == 1, "as some readers split lines"
     data = json.loads(first["data"])
     assert (first["event"], data["type"]) == ("notification.sent", "notification.sent")
     assert data["data"] == api.get(f"/api/notifications/{row.pk}/").json()
@@ -102,7 +103,7 @@ def test_what_is_no_events_number_is_refused(api: APIClient, organization: Organ
 @pytest.mark.django_db
 def test_a_head_opens_nothing(api: APIClient, organization: Organization) -> None:
     answer = api.head(ALL)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
     assert not streams._places._taken
 
 

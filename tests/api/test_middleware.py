@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
+from api import plain
 from notifier import intake
 from notifier.models import Notification, Organization, Recipient
 from tests.api.checks import assert_problem
@@ -133,6 +134,24 @@ def test_what_may_be_stored_is_not_tried_once_more(
     monkeypatch.setattr(intake, "accept", stores)
     assert_problem(quiet_api.post("/api/notifications/", {"user_id": user.pk, "message": "Hello"}), 503)
     assert len(asked) == 1
+
+
+def test_what_is_too_much_is_refused_in_the_callers_language(api: APIClient, user: Recipient, settings: Any) -> None:
+    settings.API_THROTTLE_DAY = 1
+    body = {"user_id": user.pk, "message": "Hello"}
+    assert api.post("/api/notifications/", body).status_code == 202
+    for language, text in (("ru", "Не больше 1"), ("en", "At most 1"), ("ru", "Не больше 1")):
+        answer = api.post("/api/notifications/", body, headers={"Accept-Language": language})
+        assert_problem(answer, 429)
+        assert answer.json()["errors"][0]["detail"].startswith(text)
+
+
+def test_the_short_way_too_forgets_the_statements_of_the_last_request(user: Recipient) -> None:
+    body = {"user_id": user.pk, "message": "Hello"}
+    request = RequestFactory().post("/api/notifications/", body, content_type="application/json")
+    connection.queries_log.append({"sql": "SELECT 'a secret'"})
+    assert plain.answer(request.environ, lambda *_: None) is not None
+    assert "a secret" not in str(connection.queries_log)
 
 
 def test_the_templates_of_the_docs_find_what_they_need(api: APIClient) -> None:

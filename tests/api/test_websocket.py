@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -13,14 +12,10 @@ from typing import Any, Self
 
 import pytest
 import requests
-import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from notifier import heads
-from notifier.heads import BoundedHeads, BoundedSockets
 from notifier.live import MESSAGES
-from tests.servers.base import free_port, wait_until
 from tests.servers.processes import ProjectProcess, manage, web
 
 pytestmark = pytest.mark.real_server
@@ -309,41 +304,3 @@ def test_a_stop_ends_streams_at_once(site: Site) -> None:
     assert "Traceback" not in site.process.output
     after = len(site.process.output)
     site.process.start().wait_for_line("listens on", 60, after=after)
-
-
-# --- Who does not read -----------------------------------------------------------------------------------------------
-async def endless(scope: Any, receive: Any, send: Any) -> None:
-    """Says more than anybody reads."""
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        while True:
-            await send({"type": "websocket.send", "text": "x" * 100_000})
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    while (await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})) is None:
-        if scope["state"].setdefault("sent", 0) > 10_000:
-            raise OverflowError("It was never told to stop.")
-        scope["state"]["sent"] += 1
-
-
-@pytest.mark.parametrize("wire", ["http", "websocket"])
-def test_who_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, wire: str) -> None:
-    monkeypatch.setattr(heads, "STALLED_SECONDS", 0.3)
-    port = free_port()
-    config = uvicorn.Config(
-        endless, port=port, http=BoundedHeads, ws=BoundedSockets, lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started, 10, "it listens")
-    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
-        head = f"{upgrade}{key}" if wire == "websocket" else ""
-        client.sendall(f"GET / HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode())
-        wait_until(lambda: bool(server.server_state.connections), 5, "it answers")
-        wait_until(lambda: not server.server_state.connections, 10, "it hangs up")
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive()

@@ -110,9 +110,19 @@ def test_events_are_kept_for_a_day(organization: Organization) -> None:
     assert Event.objects.count() == 7
 
 
+@pytest.mark.django_db
+def test_what_is_old_takes_nothing_with_it(organization: Organization) -> None:
+    """A copy of another server's database has old events above its new ones; a clock may be set back."""
+    row = stored()
+    kept, old = event(row), event(row)
+    Event.objects.filter(pk=old).update(at=Now() - timedelta(days=2))
+    events.forget()
+    assert list(Event.objects.values_list("pk", flat=True)) == [kept]
+
+
 # --- In which order they are read ------------------------------------------------------------------------------------
 @pytest.fixture
-def elsewhere() -> Iterator[Callable[[], Any]]:
+def elsewhere() -> Iterator[Callable[..., Any]]:
     """Makes connections that hold transactions of their own."""
     made: list[Any] = []
 
@@ -170,7 +180,7 @@ def test_nothing_appears_below_what_was_read(
 @POSTGRESQL
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_of_another_database_holds_nobody_up(
-    organization: Organization, elsewhere: Callable[[], Any]
+    organization: Organization, elsewhere: Callable[..., Any]
 ) -> None:
     position = events.position()
     stranger = elsewhere(dbname="postgres")

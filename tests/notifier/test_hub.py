@@ -13,13 +13,13 @@ import redis
 from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
-from notifier import api_keys, events, ledger, streams, wakes
+from notifier import api_keys, erasure, events, ledger, streams, wakes
 from notifier import hub as hubs
 from notifier.hub import End, Hub
 from notifier.models import Organization
 from notifier.states import Status
 from notifier.streams import Stream, Told
-from tests.notifier.rows import event, in_state, stored
+from tests.notifier.rows import event, in_state, person, stored
 from tests.servers.base import free_port, wait_until
 
 # --- How they are followed -------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ class Listener:
     def __init__(self, hub: Hub, stream: Stream) -> None:
         self.hub, self.stream = hub, stream
         self.told: list[Told] = []
-        self.beats = 0
+        self.beats = self.most = 0
         self.end: End | None = None
         self.may_take = threading.Event()
         self.may_take.set()
@@ -41,6 +41,7 @@ class Listener:
         """As a connection does: at its own pace."""
         await asyncio.to_thread(self.may_take.wait)
         self.told += told
+        self.most = max(self.most, len(told))
         self.beats += not told
 
     async def follow(self) -> None:
@@ -131,6 +132,7 @@ def test_who_is_slow_misses_nothing_and_costs_no_memory(
     organization: Organization, live: Callable[[Stream], Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hubs, "KEPT_EVENTS", 10)
+    monkeypatch.setattr(streams, "PORTION", 2000)
     row = stored(**in_state(Status.SENT))
     slow, quick = live(streams.open_stream(organization.pk)), live(streams.open_stream(organization.pk))
     one = live(streams.open_stream(organization.pk, row.pk))
@@ -146,6 +148,27 @@ def test_who_is_slow_misses_nothing_and_costs_no_memory(
     one.may_take.set()
     wait_until(lambda: slow.ids == ids, 10, "the slow one has heard it too")
     wait_until(lambda: one.ids[-1:] == ids[-1:], 10, "the one's last state is told")
+    assert max(slow.most, quick.most) * len(quick.told[0].text) < 2 * streams.PORTION
+
+
+@threaded
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_back_hears_nothing_of_somebody_who_was_forgotten(
+    organization: Organization, live: Callable[[Stream], Listener]
+) -> None:
+    user = person()
+    row = stored(recipient=user, message="a secret", **in_state(Status.SENT))
+    before = events.position()
+    first = live(streams.open_stream(organization.pk, last=before))
+    ids = [event(row)]
+    wait_until(lambda: first.ids == ids, 5, "it is told")
+    assert "a secret" in first.told[0].text
+    erasure.erase(user)
+    again = live(streams.open_stream(organization.pk, last=before))
+    wait_until(lambda: again.ids == ids, 5, "it is told again")
+    assert "a secret" not in again.told[0].text
+    ids.append(event(row))
+    wait_until(lambda: again.ids == first.ids == ids, 5, "both go on")
 
 
 @threaded

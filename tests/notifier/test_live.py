@@ -65,6 +65,26 @@ def test_a_websocket_says_why_it_ends(forbidden: Stream) -> None:
     assert not streams._places._taken
 
 
+def test_who_leaves_while_something_happens_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever step of its way the news has reached by then."""
+    monkeypatch.setattr(hubs, "_heard", lambda positions, wide: {})
+
+    async def leave(steps: int) -> None:
+        hub, stream = Hub(), Stream(1, None, 7, 7)
+        following = asyncio.ensure_future(hub.follow(stream, Peer().send))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        hub._rooms[1].ears[stream].set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        following.cancel()
+        done, _ = await asyncio.wait([following], timeout=1)
+        assert done, steps
+        assert not hub._tasks
+
+    for steps in range(6):
+        asyncio.run(leave(steps))
+
+
 def test_a_place_is_given_back_where_the_other_end_is_gone_before_it_begins(forbidden: Stream) -> None:
     peer = Peer("http.disconnect")
     asyncio.run(live.sse(Handed({"type": "http.response.start"}, forbidden), peer.receive, peer.send))

@@ -24,7 +24,8 @@ BROKER_FAILS_FAST: dict[str, Any] = {
     "global_keyprefix": "notifier:",
 }
 
-# Without these py-amqp asks for a good certificate, but not whose it is. `None` becomes the host's name.
+# Without these py-amqp asks for a good certificate, but not whose it is. `None` becomes the host's name, in the same
+# dict: every broker needs a copy of its own.
 AMQP_TLS: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
 
 MOST_BELLS = 100

@@ -12,8 +12,13 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 """What strange data lead to. Others speak of the broker; to kombu a KeyError does as well, whoever raised it."""
 
 
+QUIET: dict[str, Any] = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+"""What workers tell each other is of no use to ours, and keeps them: a worker that is told to stop goes on telling a
+frozen RabbitMQ that it lives."""
+
+
 class Consumer(CeleryConsumer):
-    """Celery's, but any unreadable message is dropped.
+    """Celery's, but it says nothing of itself to other workers, and any unreadable message is dropped.
 
     Celery drops those whose fault it foresees. Any other error ends the worker and gives the message back to the
     broker, from where it ends the next worker too. A bell is worth less than that.
@@ -23,6 +28,9 @@ class Consumer(CeleryConsumer):
         """Celery's steps without its 28 exchanges and queues for tasks that wait in RabbitMQ: ours never do."""
 
         default_steps = [step for step in CeleryConsumer.Blueprint.default_steps if "delayed_delivery" not in step]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, **QUIET})
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """What is called with each message."""

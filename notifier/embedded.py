@@ -35,9 +35,6 @@ class EmbeddedWork:
             app=app,
             pool_cls="threads",
             concurrency=settings.CELERY_WORKER_CONCURRENCY,
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
             ready_callback=lambda _consumer: ready.set(),
         )
         self._beat = beat.Service(app, scheduler_cls=beat.Scheduler)

@@ -3,6 +3,7 @@
 import socket
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import amqp
 from amqp import exceptions
@@ -73,8 +74,7 @@ def _where(address: Any) -> dict[str, Any]:
             if not all(one.strip().startswith(SCHEMES) for one in address.split(";")):
                 raise BrokerError(NO_ADDRESS)
             return {"hostname": address, "ssl": dict(AMQP_TLS) if "amqps://" in address else False}
-        address = f"amqp://{address}//"
-        return {"hostname": address}
+        return _where(_url_of(address))
     credentials = getattr(address, "credentials", None)
     host = getattr(address, "host", None)
     if not isinstance(host, str) or not host:
@@ -90,11 +90,36 @@ def _where(address: Any) -> dict[str, Any]:
     }
 
 
+def _url_of(host: str) -> str:
+    """AMQP_URL where that is this host's, since `guest` may enter on its own machine only."""
+    known = urlsplit(settings.AMQP_URL)
+    is_known = known.hostname is not None and host in {known.hostname, known.netloc.rpartition("@")[2]}
+    return str(settings.AMQP_URL) if is_known else f"amqp://{host}//"
+
+
 def open_now(made: Connection) -> None:
     """Connect, to each of its hosts once; the error of the last one where none answers."""
+
+    def forget_the_host(*_: Any) -> None:
+        # kombu has put its name there, and would look for it in the next one's certificate.
+        if isinstance(made.ssl, dict):
+            made.ssl["server_hostname"] = None
+
     made.ensure_connection(
-        max_retries=len(made.alt or ()), interval_start=0, interval_step=0, reraise_as_library_errors=False
+        forget_the_host,
+        max_retries=len(made.alt or ()),
+        interval_start=0,
+        interval_step=0,
+        reraise_as_library_errors=False,
     )
+
+
+def channel(made: Connection) -> Any:
+    """A channel that hands messages over as they come. Left to themselves py-amqp decodes a body by whatever its
+    `content_encoding` names; kombu's own consumers also unpack it, as large as it may become."""
+    opened: Any = made.channel()
+    opened.auto_decode = False
+    return opened
 
 
 def drop(made: Connection) -> None:
@@ -117,11 +142,9 @@ def declare(made: Connection, queue: str) -> None:
 
 def _declare(made: Connection, name: str, limit: dict[str, Any]) -> None:
     if not exists(made, name):
-        channel: Any = made.channel()
-        channel.queue_declare(
-            queue=name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum", **limit}
-        )
-        channel.close()
+        opened = channel(made)
+        opened.queue_declare(queue=name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum", **limit})
+        opened.close()
 
 
 def exists(made: Connection, name: str) -> bool:
@@ -131,19 +154,19 @@ def exists(made: Connection, name: str) -> bool:
 
 def waiting(made: Connection, name: str) -> int | None:
     """How many messages wait in it. None: there is no such queue."""
-    channel: Any = made.channel()
+    opened = channel(made)
     try:
-        count = int(channel.queue_declare(queue=name, passive=True).message_count)
+        count = int(opened.queue_declare(queue=name, passive=True).message_count)
     except exceptions.NotFound:  # the broker has closed the channel
         return None
-    channel.close()
+    opened.close()
     return count
 
 
-def put(channel: Any, queue: str, message: amqp.Message) -> None:
+def put(where: Any, queue: str, message: amqp.Message) -> None:
     """Put it into this queue and wait until the broker has it for good. An error: it may be there or not, and the
     connection is of no use any more."""
-    channel.basic_publish(message, exchange="", routing_key=queue, mandatory=True, confirm_timeout=ANSWER_SECONDS)
+    where.basic_publish(message, exchange="", routing_key=queue, mandatory=True, confirm_timeout=ANSWER_SECONDS)
 
 
 def explained(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import time
 from threading import Event
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, close_old_connections, connection
 from rest_framework.exceptions import APIException
 
@@ -105,16 +106,20 @@ class JobConsumer:
             if not isinstance(error, IntegrityError | DataError) and self._is_tried_again(message, error):
                 session.inbox.rotate(-1)
                 return
-            refusal = self._failed(message, error)
+            refusal = _failed(error)
         except Exception as error:  # noqa: BLE001 - a bug must neither lose the message nor stop the queue
-            refusal = self._failed(message, error)
+            refusal = _failed(error)
         session.inbox.popleft()
         self._tried.pop(message.delivery_tag, None)
-        if refusal is not None:
-            self._refuse(session, message, refusal)
-            return
-        message.ack()
-        self.accepted += 1
+        if refusal is None:
+            session.acknowledge(message)
+            self.accepted += 1
+        elif refusal is INTERNAL and not message.delivery_info["redelivered"]:
+            session.give_back(message)
+        else:
+            session.bury(message, refusal)
+            self.dead += 1
+            log.warning("A message is no job: it is among the dead letters of %s (%s).", self._queue, refusal.codes)
 
     def _stored(self, message: Any) -> Refusal | None:
         """None: it is committed, now or when it came before."""
@@ -125,21 +130,6 @@ class JobConsumer:
         except APIException as error:
             return Refusal.of(error, job.names if job else {})
         return None
-
-    def _refuse(self, session: Session, message: Any, refusal: Refusal) -> None:
-        if message.acknowledged:  # given back
-            return
-        session.bury(message, refusal)
-        self.dead += 1
-        log.warning("A message is no job: it is among the dead letters of %s (%s).", self._queue, refusal.codes)
-
-    def _failed(self, message: Any, error: Exception) -> Refusal:
-        """After a bug: the message gets a second chance, with whoever takes it then."""
-        log.error("A job failed.", exc_info=error)
-        connection.close()
-        if not message.delivery_info.get("redelivered"):
-            message.requeue()
-        return INTERNAL
 
     def _is_tried_again(self, message: Any, error: DatabaseError | InterfaceError) -> bool:
         """Whether it is, after a pause and after the others. Where these get through between its tries, the fault is
@@ -162,14 +152,23 @@ class JobConsumer:
             self._reported, self._report_at = counted, time.monotonic() + REPORT_SECONDS
 
 
+def _failed(error: Exception) -> Refusal:
+    """After a bug: what the message is put aside with, unless it comes for the first time and gets a second chance."""
+    log.error("A job failed.", exc_info=error)
+    connection.close()
+    return INTERNAL
+
+
 def accept(organization: Organization, job: jobs.Job) -> None:
     """Store what the job asks for, once for its key. ValidationError for one that is refused."""
+    # With no broker the workers are another process's threads: of bells that nobody hears this one's memory would fill.
+    ring = settings.CELERY_TASK_ALWAYS_EAGER or not settings.EMBEDDED
     if not job.key:
-        intake.accept(organization, job.body)
+        intake.accept(organization, job.body, ring=ring)
         return
     try:
         # Not by `intake.once`, which looks first whether the key is known: here it hardly ever is, and of the time for
         # a job that look takes a quarter.
-        idempotency.once(organization, job.key, job.asked, lambda: [intake.accept(organization, job.body)])
+        idempotency.once(organization, job.key, job.asked, lambda: [intake.accept(organization, job.body, ring=ring)])
     except KeyReusedError:
         raise jobs.key_reused() from None

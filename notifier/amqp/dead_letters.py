@@ -19,14 +19,13 @@ def requeue(address: Any, queue: str, stop: Event) -> int:
         broker.open_now(connection)
         broker.declare(connection, queue)
         count = broker.waiting(connection, broker.dead(queue)) or 0
-        channel: Any = connection.channel()
+        channel = broker.channel(connection)
         while moved < count and not stop.is_set():
             letter = channel.basic_get(broker.dead(queue))
             if letter is None:
                 break
-            message = channel.message_to_python(letter)
-            broker.put(channel, queue, revived(message))
-            message.ack()
+            broker.put(channel, queue, revived(letter))
+            channel.basic_ack(letter.delivery_tag)
             moved += 1
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the broker's
         raise BrokerError(f"{broker.explained(error)}; {moved} letters were put back before.") from None

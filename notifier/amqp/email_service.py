@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils.encoding import force_str
+
 from notifier import intake
 from notifier.amqp import broker
 from notifier.amqp.publisher import publish
@@ -21,6 +23,7 @@ def send_email_service(
     that queue instead, and the job's id is returned: `consume_amqp` stores it. InvalidNotificationError or BrokerError
     where it fails.
     """
+    title, message = (force_str(text, strings_only=True) for text in (title, message))  # of gettext_lazy, JSON has none
     if queue_name is None and connection_parameters is None:
         return intake.send(to=to_email, subject=title, message=message, channels=["email"])
     job = {"to_email": to_email, "title": title, "message": message}

@@ -17,6 +17,9 @@ from notifier.strict_json import strict_json
 ENCODINGS = {"", "utf-8", "utf8", "us-ascii", "ascii", "identity", "binary", "8bit"}
 """What `content_encoding` says of plain UTF-8; kombu says `binary` of bytes that it did not make itself."""
 
+PACKED = "compression"
+"""The header with which kombu says how it has packed a body."""
+
 ALIASES = {"title": "subject", "template_data": "context"}
 """What fields are called beside `to_email`."""
 
@@ -58,10 +61,11 @@ class Refusal:
 
 def read(content: bytes, properties: Mapping[str, Any]) -> Job:
     """A message's job; APIException where it is none."""
-    if UNREADABLE in (properties.get("application_headers") or {}):
+    headers = properties.get("application_headers") or {}
+    if UNREADABLE in headers:
         raise ValidationError(_("The message's properties cannot be read."), code="unreadable")
     encoding = str(properties.get("content_encoding") or "").lower()
-    if encoding not in ENCODINGS:
+    if encoding not in ENCODINGS or headers.get(PACKED):
         raise ValidationError(_("The body is encoded or packed; plain UTF-8 is expected."), code="unsupported_encoding")
     if len(content) > settings.MAX_BODY_BYTES:
         raise ValidationError(_("The body may have at most 10 MB."), code="too_large")

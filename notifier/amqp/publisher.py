@@ -24,7 +24,7 @@ class Publisher:
         try:
             broker.open_now(self._connection)
             broker.declare(self._connection, self._queue)
-            self._channel = self._connection.channel()
+            self._channel = broker.channel(self._connection)
         except Exception as error:  # noqa: BLE001 - brokers fail in many ways
             broker.drop(self._connection)
             raise BrokerError(f"{broker.explained(error)}.") from None

@@ -7,7 +7,6 @@ from typing import Any
 
 import amqp
 from amqp.serialization import dumps
-from kombu import Consumer, Queue
 
 from notifier.amqp import broker
 from notifier.amqp.frames import UNREADABLE
@@ -33,25 +32,18 @@ class Session:
 
     def __init__(self, address: Any, queue: str) -> None:
         self.queue = queue
-        self.inbox: deque[Any] = deque()
+        self.inbox: deque[amqp.Message] = deque()
         self._connection = broker.connection(address, heartbeat=HEARTBEAT)
-        self._channel: Any = None
-        self._consumer: Any = None
+        self._in: Any = None
+        self._out: Any = None
 
     def open(self) -> None:
         """Connect, and begin to consume."""
         broker.open_now(self._connection)
         broker.declare(self._connection, self.queue)
-        self._channel = self._connection.channel()
-        queue = Queue(self.queue, no_declare=True)
-        self._consumer = Consumer(
-            self._connection.channel(),
-            queues=[queue],
-            auto_declare=False,
-            on_message=self.inbox.append,
-            prefetch_count=PREFETCH,
-        )
-        self._consumer.consume()
+        self._in, self._out = broker.channel(self._connection), broker.channel(self._connection)
+        self._in.basic_qos(0, PREFETCH, a_global=False)
+        self._in.basic_consume(self.queue, callback=self.inbox.append)
 
     def listen(self, seconds: float) -> None:
         """Wait for messages, at most so long; they come into the inbox."""
@@ -59,29 +51,35 @@ class Session:
         with suppress(socket.timeout):
             self._connection.drain_events(timeout=seconds)
 
-    def bury(self, message: Any, refusal: Refusal) -> None:
+    def acknowledge(self, message: amqp.Message) -> None:
+        """It is dealt with, and leaves the queue."""
+        self._in.basic_ack(message.delivery_tag)
+
+    def give_back(self, message: amqp.Message) -> None:
+        """Let it come again, here or to another consumer."""
+        self._in.basic_reject(message.delivery_tag, requeue=True)
+
+    def bury(self, message: amqp.Message, refusal: Refusal) -> None:
         """Put a message among the dead letters, as it came, with the reason; then it is acknowledged."""
-        broker.put(self._channel, broker.dead(self.queue), dead_letter(message, refusal))
-        message.ack()
+        broker.put(self._out, broker.dead(self.queue), dead_letter(message, refusal))
+        self.acknowledge(message)
 
     def close(self) -> None:
         """Give back what is in hand, and go; where the broker doesn't answer, without a farewell."""
         try:
-            if self._consumer is not None:
-                self._consumer.cancel()
             self._connection.release()
         except Exception:  # noqa: BLE001 - it is gone, or hangs
             broker.drop(self._connection)
         self.inbox.clear()
 
 
-def content_of(message: Any) -> bytes:
-    """A message's body."""
+def content_of(message: amqp.Message) -> bytes:
+    """A message's body; of an empty one py-amqp makes a text."""
     body = message.body
-    return body.encode() if isinstance(body, str) else bytes(body)
+    return body.encode() if isinstance(body, str) else body
 
 
-def dead_letter(message: Any, refusal: Refusal) -> amqp.Message:
+def dead_letter(message: amqp.Message, refusal: Refusal) -> amqp.Message:
     """The message with the reason in its headers."""
     told = {
         "x-error": refusal.sentence,
@@ -95,16 +93,17 @@ def dead_letter(message: Any, refusal: Refusal) -> amqp.Message:
         if name not in MOVED and name not in {"application_headers", "delivery_mode"}
     }
     told.update({f"x-original-{name}": str(message.properties[name]) for name in MOVED & message.properties.keys()})
-    headers = {f"x-original-{name}" if name in ROUTES else name: value for name, value in message.headers.items()}
+    given = message.headers or {}
+    headers = {f"x-original-{name}" if name in ROUTES else name: value for name, value in given.items()}
     if not _fits(headers):
         headers = {}
         told["x-error"] += " (its headers are left out)"
     return amqp.Message(content_of(message), delivery_mode=2, application_headers={**headers, **told}, **kept)
 
 
-def revived(message: Any) -> amqp.Message:
+def revived(message: amqp.Message) -> amqp.Message:
     """A dead letter as it came to us: without the reason."""
-    headers = {name: value for name, value in message.headers.items() if not str(name).startswith(_OURS)}
+    headers = {name: value for name, value in (message.headers or {}).items() if not str(name).startswith(_OURS)}
     kept = {name: value for name, value in message.properties.items() if name != "application_headers"}
     return amqp.Message(content_of(message), application_headers=headers, **kept)
 

@@ -23,7 +23,7 @@ class Jobs:
         self.url, self.name = url, name
         self.connection = broker.connection(url)
         broker.open_now(self.connection)
-        self.channel: Any = self.connection.channel()
+        self.channel = broker.channel(self.connection)
 
     def put(self, body: bytes | str, **properties: Any) -> None:
         """Put a message there as it is."""
@@ -33,7 +33,7 @@ class Jobs:
         """The dead letters, which are taken out."""
         letters = []
         while (letter := self.channel.basic_get(broker.dead(self.name), no_ack=True)) is not None:
-            letters.append(self.channel.message_to_python(letter))
+            letters.append(letter)
         return letters
 
     def waiting(self) -> int | None:

@@ -34,15 +34,15 @@ def main() -> None:
         accept_job(organization, job)
         halt(job.body["message"])
 
-    def before_the_commit(organization: Any, body: Any) -> Any:
-        row = accept_body(organization, body)  # in the transaction of its idempotency key
+    def before_the_commit(organization: Any, body: Any, **others: Any) -> Any:
+        row = accept_body(organization, body, **others)  # in the transaction of its idempotency key
         halt(row.message)
         return row
 
     if sys.argv[1] == "after":
         consumer.accept = after_the_commit
     else:
-        intake.accept = before_the_commit  # type: ignore[assignment]
+        intake.accept = before_the_commit
     call_command("consume_amqp", *sys.argv[2:])
 
 

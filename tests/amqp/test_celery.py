@@ -5,15 +5,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from amqp.exceptions import NotFound
 from celery import Celery
 
-from notifier import bell, brokers
+from notifier import bell, brokers, celery_app
 from notifier.amqp import broker
 from notifier.amqp.publisher import publish
+from notifier.consumer import Consumer
 from sandbox.servers import Sandbox
 from tests.servers.base import tail
 from tests.servers.fixtures import running
@@ -133,6 +135,15 @@ def broker_waits(url: str, name: str) -> int | None:
         return broker.waiting(connection, name)
     finally:
         connection.release()
+
+
+def test_a_worker_says_nothing_of_itself_to_a_broker_that_may_be_frozen() -> None:
+    controller = SimpleNamespace(use_eventloop=False)
+    options = {"without_heartbeat": False}
+    made: Any = Consumer(lambda _: None, app=celery_app, controller=controller, worker_options=options)
+    steps = {type(step).__name__ for step in made.steps}
+    assert "Tasks" in steps
+    assert not {"Gossip", "Heart", "Mingle"} & steps
 
 
 # --- Without a worker ------------------------------------------------------------------------------------------------

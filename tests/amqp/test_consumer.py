@@ -11,7 +11,9 @@ import amqp
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from pytest_django.fixtures import Settings
 
+from notifier import bell
 from notifier.amqp import broker, consumer, session
 from notifier.amqp.consumer import JobConsumer
 from notifier.amqp.jobs import Job
@@ -80,6 +82,19 @@ def test_a_job_that_the_database_alone_cannot_take_does_not_stop_the_queue(
     done = take(others + 1)
     assert (done.accepted, done.dead) == (others, 1)
     assert jobs.dead()[0].properties["message_id"] == "poison"
+
+
+def test_where_workers_are_anothers_threads_no_bells_pile_up(
+    jobs: Jobs, take: Take, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    rung: list[bool] = []
+    monkeypatch.setattr(bell, "ring_after_commit", lambda _ids: rung.append(settings.EMBEDDED))
+    for settings.EMBEDDED in (True, False):
+        jobs.put(MAIL)
+        jobs.put(MAIL, message_id=f"with a key {settings.EMBEDDED}")
+        take(2)
+    assert rung == [False, False]
 
 
 # --- A bug -----------------------------------------------------------------------------------------------------------

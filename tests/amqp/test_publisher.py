@@ -4,6 +4,8 @@ import json
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+from django.utils.translation import gettext_lazy
 from pytest_django.fixtures import Settings
 
 from notifier import send_email_service
@@ -84,6 +87,23 @@ def test_with_a_queue_it_is_put_there(kind: str, jobs: Jobs, take: Take, setting
     assert (row.subject, row.message, row.steps) == ("Hello", "Text", [{"channel": "email"}])
 
 
+def test_texts_that_are_translated_late_are_sent(jobs: Jobs, organization: Organization) -> None:
+    title: Any = gettext_lazy("Hello")
+    text: Any = gettext_lazy("Text")
+    send_email_service("ann@example.com", title, text)
+    row = Notification.objects.get()
+    assert (row.subject, row.message) == ("Hello", "Text")
+    send_email_service("ann@example.com", title, text, jobs.name, jobs.url)
+    assert json.loads(taken(jobs).body) == {"to_email": "ann@example.com", "title": "Hello", "message": "Text"}
+
+
+@pytest.mark.parametrize(("host", "user"), [("rabbit", "bob"), ("rabbit:5673", "bob"), ("other", None)])
+def test_a_host_of_the_settings_is_entered_as_they_say(host: str, user: str | None, settings: Settings) -> None:
+    settings.AMQP_URL = "amqp://bob:s3cret@rabbit:5673/jobs"
+    made = broker.connection(host)
+    assert (made.hostname, made.userid) == (host.partition(":")[0], user)
+
+
 # --- What fails ------------------------------------------------------------------------------------------------------
 CANARY = "s3cr3t-canary"
 
@@ -122,9 +142,43 @@ def test_what_the_broker_does_not_keep_is_an_error(jobs: Jobs) -> None:
             publisher.publish(MAIL)
 
 
-@pytest.mark.parametrize(("name", "is_trusted"), [("127.0.0.1", False), ("other.example.com", True)])
-def test_a_broker_that_does_not_prove_its_name_gets_no_password(
-    name: str, *, is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def hear(listening: socket.socket, context: ssl.SSLContext, heard: list[bytes]) -> Thread:
+    """Let one caller in and note what he says first, if he trusts us."""
+
+    def answer() -> None:
+        plain, _ = listening.accept()
+        with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as secured:
+            heard.append(secured.recv(100))
+
+    thread = Thread(target=answer)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("name", "is_trusted", "before", "words", "said"),
+    [
+        ("127.0.0.1", False, "", "SSLCertVerificationError", []),
+        ("other.example.com", True, "", "SSLCertVerificationError", []),
+        ("127.0.0.1", True, "amqps://127.0.0.2:1//;", "cannot be reached|says", [b"AMQP\0\0\x09\x01"]),
+    ],
+)
+def test_a_broker_that_does_not_prove_its_own_name_gets_no_password(
+    name: str,
+    before: str,
+    words: str,
+    said: list[bytes],
+    listening: socket.socket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_trusted: bool,
 ) -> None:
     context, authority = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), trustme.CA()
     authority.issue_cert(name).configure_cert(context)
@@ -132,20 +186,8 @@ def test_a_broker_that_does_not_prove_its_name_gets_no_password(
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     heard: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            plain, _ = listening.accept()
-            with plain:
-                try:
-                    with context.wrap_socket(plain, server_side=True) as secured:
-                        heard.append(secured.recv(100))
-                except OSError:
-                    pass
-
-        thread = Thread(target=answer)
-        thread.start()
-        with pytest.raises(BrokerError, match="SSLCertVerificationError"):
-            publish(MAIL, "q", f"amqps://guest:{CANARY}@127.0.0.1:{listening.getsockname()[1]}//")
-        thread.join(5)
-    assert heard == []
+    thread = hear(listening, context, heard)
+    with pytest.raises(BrokerError, match=words):
+        publish(MAIL, "q", f"{before}amqps://guest:{CANARY}@127.0.0.1:{listening.getsockname()[1]}//")
+    thread.join(5)
+    assert heard == said

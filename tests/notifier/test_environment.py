@@ -17,7 +17,7 @@ from django.apps import apps
 from pytest_django.fixtures import Settings
 
 from notifier import environment as env
-from notifier.brokers import cacheops_redis
+from notifier.brokers import AMQP_TLS, cacheops_redis
 from notifier.cron import Cron
 from notifier.environment import ConfigurationError
 
@@ -146,6 +146,12 @@ def test_an_encryption_key_that_is_none_stops_the_start(keys: tuple[str, ...], s
     settings.ENCRYPTION_KEYS = keys
     with pytest.raises(ConfigurationError, match=r"^ENCRYPTION_KEYS is wrong: [^\n]+\. Example: ENCRYPTION_KEYS=\S+$"):
         apps.get_app_config("notifier").ready()
+
+
+def test_a_broker_over_tls_has_its_own_copy_of_the_options() -> None:
+    options = settings_with(CELERY_BROKER_URL="amqps://rabbit.example.com//")["CELERY_BROKER_USE_SSL"]
+    assert options == AMQP_TLS
+    assert options is not AMQP_TLS  # kombu puts the host's name in, and other connections start from these
 
 
 # --- What is right ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
@@ -88,8 +87,19 @@ _PARAMETERS = [
 ]
 
 
+_ONE_EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Where to go on: `Last-Event-ID`."},
+        "event": {"type": "string", "example": "notification.sent"},
+        "data": {"type": "string", "description": "JSON: `type`, `timestamp`, and the notification as `data`."},
+    },
+}
+
+
 def _described(summary: str, *more: int) -> Callable[[F], F]:
-    answer = {(200, KIND): OpenApiTypes.STR}
+    answer = {(200, KIND): _ONE_EVENT}
     described: Callable[[F], F] = extend_schema(
         summary=summary,
         description=_DESCRIPTION,

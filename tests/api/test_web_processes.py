@@ -45,11 +45,15 @@ def accepted(site: ProjectProcess) -> bool:
 
 def servers(site: ProjectProcess) -> list[int]:
     """The processes that serve; multiprocessing has a helper beside them."""
-    return [
-        pid
-        for pid in family(site.pid)
-        if pid != site.pid and b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    return [pid for pid in family(site.pid) if pid != site.pid and b"spawn_main" in words_of(pid)]
+
+
+def words_of(pid: int) -> bytes:
+    """What that process was started with; nothing where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="Linux's /proc")

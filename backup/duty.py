@@ -1,4 +1,7 @@
-"""What beat sees to: the backup of the schedule, once however many beats run, and its proof once a week."""
+"""What beat sees to: the backup of the schedule, once however many beats run, and its proof once a week.
+
+What makes and proves them is named, not imported: a worker looks each minute, and needs it once a day.
+"""
 
 import logging
 from datetime import datetime, timedelta
@@ -9,11 +12,12 @@ from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Min, Q
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
-from backup import making, reporting, verifying, webhook
+from backup import webhook
 from backup.errors import BackupError
-from backup.models import Backup, Proof, Status, Trigger
+from backup.models import Backup, Proof, Status, Trigger, this_host
 from backup.programs import STOPPED, Stop, stopped
 from notifier import erasure
 
@@ -31,7 +35,7 @@ def look(stop: Stop = lambda: False) -> None:
     slot = due(timezone.now())
     if slot is not None:
         try:
-            making.make(Trigger.SCHEDULE, slot=slot, stop=stop, report=reporting.report)
+            import_string("backup.reporting.make_and_report")(Trigger.SCHEDULE, slot=slot, stop=stop)
         except BackupError:
             return  # told already
     if (row := _to_verify(timezone.now())) is not None:
@@ -65,7 +69,7 @@ def _to_verify(now: datetime) -> Backup | None:
     if settings.BACKUP_SCHEDULE is None or Backup.objects.filter(proven | begun).exists():
         return None
     row = Backup.objects.filter(status=Status.OK).order_by("-pk").first()
-    if row is None or (row.host != making.host() and not Path(row.path).exists()):
+    if row is None or (row.host != this_host() and not Path(row.path).exists()):
         return None
     mine = Backup.objects.filter(pk=row.pk, proof=row.proof, verified_at=row.verified_at)
     return row if mine.update(proof=Proof.RUNNING, verified_at=now) else None
@@ -73,7 +77,7 @@ def _to_verify(now: datetime) -> Backup | None:
 
 def _verify(row: Backup, stop: Stop) -> None:
     try:
-        verdict = verifying.verify(Path(row.path), stop=stop)
+        verdict = import_string("backup.verifying.verify")(Path(row.path), stop=stop)
     except BackupError as failure:
         error = failure
     else:
@@ -91,4 +95,4 @@ def _verify(row: Backup, stop: Stop) -> None:
     row.proof, row.proof_detail, row.verified_at = Proof.FAILED, str(error), timezone.now()
     row.save(update_fields=["proof", "proof_detail", "verified_at"])
     log.error("The backup does not restore: %s", error, extra={"backup_id": row.pk, "code": error.code})
-    reporting.report_proof(row)
+    import_string("backup.reporting.report_proof")(row)

@@ -1,7 +1,6 @@
 """Make a backup: one try is one row, whatever comes of it."""
 
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from django.utils.translation import gettext as _
 from backup import files
 from backup.errors import BackupError, BusyError, of_the_database
 from backup.facts import END, Facts
-from backup.models import Backup, Status, Trigger
+from backup.models import Backup, Status, Trigger, this_host
 from backup.postgres import PostgresSource
 from backup.programs import STOPPED, Stop, stopped
 from backup.sqlite import SqliteSource
@@ -68,7 +67,7 @@ def _begun(trigger: Trigger, slot: datetime | None) -> Backup | None:
         "started_at": timezone.now(),
         "trigger": trigger,
         "slot": slot,
-        "host": host(),
+        "host": this_host(),
         "path": str(files.target()),
     }
     try:
@@ -80,11 +79,6 @@ def _begun(trigger: Trigger, slot: datetime | None) -> Backup | None:
         return None
     except Error as error:
         raise of_the_database(str(error)) from None
-
-
-def host() -> str:
-    """This machine's name."""
-    return socket.gethostname()[:255]
 
 
 def _written(row: Backup, dead: list[Backup], stop: Stop, told: Told) -> tuple[Facts, files.Written]:

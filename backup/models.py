@@ -1,5 +1,6 @@
 """Each try to make a backup, and what came of it."""
 
+import socket
 from datetime import timedelta
 
 from django.db import models
@@ -118,3 +119,8 @@ class Backup(models.Model):
     def mail_status(self) -> str:
         """The status of its mail's notification; "" where there is none, or it is deleted by now."""
         return self.notification.status if self.notification else ""
+
+
+def this_host() -> str:
+    """This machine's name."""
+    return socket.gethostname()[:255]

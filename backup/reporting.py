@@ -6,6 +6,7 @@ What takes notifications in and what encrypts are loaded when there is a mail: a
 import importlib
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 from rich.filesize import decimal
 
-from backup import webhook
+from backup import making, webhook
 from backup.errors import of_a_file
 from backup.making import shown
-from backup.models import Backup, Status
+from backup.models import Backup, Status, Trigger
+from backup.programs import Stop
 from notifier.models import DEFAULT_SLUG, Organization, TransientAttachment
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,11 @@ class Enclosed(NamedTuple):
     name: str
     content_type: str
     content: bytes
+
+
+def make_and_report(trigger: Trigger, *, slot: datetime | None = None, stop: Stop = lambda: False) -> Backup | None:
+    """`making.make`, and whoever wants to know is told."""
+    return making.make(trigger, slot=slot, stop=stop, report=report)
 
 
 def report(row: Backup) -> None:

@@ -1,8 +1,9 @@
 """Thin Celery tasks."""
 
 from celery import shared_task
+from django.utils.module_loading import import_string
 
-from backup import duty, making, reporting
+from backup import duty
 from backup.errors import BackupError
 from backup.models import Trigger
 from notifier import work
@@ -21,6 +22,6 @@ def make() -> None:
     """Make one because an operator wants it."""
     look_at_the_connection()
     try:
-        making.make(Trigger.ADMIN, stop=work.stopping.is_set, report=reporting.report)
+        import_string("backup.reporting.make_and_report")(Trigger.ADMIN, stop=work.stopping.is_set)
     except BackupError:
         return  # recorded, logged and reported already

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from backup import duty, making, reporting
-from backup.models import Backup, Trigger
+from backup.models import Backup, Trigger, this_host
 from channels.errors import PermanentError
 from notifier import delivery, intake
 from notifier.models import Notification, Organization, TransientAttachment
@@ -108,7 +108,7 @@ def test_one_that_is_too_large_is_not_attached(latest: Path, fakes: FakeRegistry
     assert mail.attachments == ()
     assert not row.attached
     assert "larger than the 0 MB" in mail.text
-    assert f"{making.host()}: {latest}" in mail.text
+    assert f"{this_host()}: {latest}" in mail.text
 
 
 def test_a_failure_is_mailed(place: Path, fakes: FakeRegistry) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
-from channels import net, web
+from channels import net, web, web_session
 from channels.errors import (
     ChannelError,
     MisconfiguredError,
@@ -22,7 +22,7 @@ from channels.errors import (
     TemporaryError,
     UnknownOutcomeError,
 )
-from channels.web import MAX_REPLY_BYTES, Body, Reply, WebClient, as_form, as_json
+from channels.web import Body, Reply, WebClient, as_form, as_json
 from tests.channels import http_peer as peers
 from tests.channels.http_peer import Act, Connection, HttpPeer, answer, answer_and_close, answer_partly, drip, http_peer
 
@@ -202,7 +202,7 @@ def test_an_endless_reply_is_cut_and_its_connection_closed(client: WebClient, pe
 
     peer.plan(flood)
     reply = post(client, peer.url)
-    assert (reply.status, len(reply.body), reply.record()) == (status, MAX_REPLY_BYTES, {})
+    assert (reply.status, len(reply.body), reply.record()) == (status, web_session.MAX_REPLY_BYTES, {})
     assert peer.hung_up.wait(10)
 
 
@@ -374,7 +374,7 @@ def test_after_the_hand_over_silence_is_unknown_with_tls_too(
 
 def test_the_socket_layer_refuses_to_work_outside_a_request() -> None:
     with pytest.raises(RuntimeError):
-        web._Connection("127.0.0.1", 1).connect()
+        web_session._Connection("127.0.0.1", 1).connect()
 
 
 def test_every_address_of_a_name_is_tried(client: WebClient, peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:

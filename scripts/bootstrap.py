@@ -37,9 +37,9 @@ CHECKS = (
     ("lint-imports", [str(VENV_PYTHON.with_name("lint-imports"))]),
 )
 ON_BOTH = ("tests/notifier", "tests/api", "tests/faults/test_state_machine.py")  # what depends on the database
-# Most tests wait for a server, so there is room for three; each side has its own servers. Files stay whole:
+# Most tests wait for a server, so there is room for four; each side has its own servers. Files stay whole:
 # tests/conftest.py says which come first.
-SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 SETUP_WAIT = 900  # seconds for which a second run waits until the first one has installed
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 

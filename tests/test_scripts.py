@@ -266,7 +266,7 @@ def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.removeprefix("ran: ") for line in done.stdout.splitlines() if line.startswith("ran: ")]
 
 
-PYTEST = "-m pytest -n 3 --dist loadfile --no-loadscope-reorder"
+PYTEST = "-m pytest -n 4 --dist loadfile --no-loadscope-reorder"
 ALL_CHECKS = [
     "-m ruff check .",
     "-m ruff format --check .",

@@ -266,13 +266,18 @@ def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.removeprefix("ran: ") for line in done.stdout.splitlines() if line.startswith("ran: ")]
 
 
-PYTEST = "-m pytest -n 4 --dist loadfile --no-loadscope-reorder"
+PYTEST = "-m pytest -n 3 --dist loadfile --no-loadscope-reorder"
+ON_BOTH = (
+    "tests/notifier tests/api tests/faults/test_state_machine.py "
+    "--ignore=tests/api/test_bad_fields.py --ignore=tests/api/test_bad_input.py --ignore=tests/api/test_schema.py "
+    "--ignore=tests/notifier/test_counters.py --ignore=tests/notifier/test_environment.py"
+)
 ALL_CHECKS = [
     "-m ruff check .",
     "-m ruff format --check .",
     "-m mypy .",
     "lint-imports",
-    f"{PYTEST} -m not real_server tests/notifier tests/api tests/faults/test_state_machine.py",
+    f"{PYTEST} -m not real_server {ON_BOTH}",
     f"{PYTEST} -rfEs",
 ]
 

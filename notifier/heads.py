@@ -96,7 +96,8 @@ class BoundedSockets(_Impatient, WebSocketsSansIOProtocol):
             _ = self.curr_msg_data_type == "text" and b"".join(self.frames).decode()
         except UnicodeDecodeError:
             self.frames = []
-            self.conn.send_close(INVALID_TEXT)
+            if self.conn.state is OPEN:  # it may have come before we answered the handshake
+                self.conn.send_close(INVALID_TEXT)
             self.handle_parser_exception()
         else:
             super().send_receive_event_to_app()

@@ -2,14 +2,13 @@
 
 import atexit
 import logging
-import os
-import threading
 import time
 from collections.abc import Sequence
 
 from django.conf import settings
 from django.db import connection, transaction
 
+from notifier.coalescing import Coalesced
 from notifier.tasks import deliver
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def ring_after_commit(ids: Sequence[int]) -> None:
     if settings.CELERY_TASK_ALWAYS_EAGER:
         transaction.on_commit(lambda: ring(ids), robust=True)
     else:
-        transaction.on_commit(lambda: _ringer.ask(), robust=True)  # noqa: PLW0108 - another one after a fork
+        transaction.on_commit(_ringer.ask, robust=True)
 
 
 def ring(ids: Sequence[int]) -> bool:
@@ -62,53 +61,11 @@ def rest(seconds: float) -> bool:
     return _ringer.rest(seconds)
 
 
-class _Ringer:
-    """One thread a process that rings as long as somebody has asked since it last began to.
-
-    A row that was committed while it rang may have come too late for that ring: it is always followed by another.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._asked = self._ringing = self._runs = False
-
-    def ask(self) -> None:
-        """Have it rung; returns at once."""
-        with self._changed:
-            self._asked = True
-            if self._runs:
-                self._changed.notify_all()
-            else:
-                self._runs = True
-                threading.Thread(target=self._run, name="bell", daemon=True).start()
-
-    def rest(self, seconds: float) -> bool:
-        """Wait until nobody waits for a ring, nor one is under way. False: it took longer."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not (self._asked or self._ringing), seconds)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._asked)
-                self._asked, self._ringing = False, True
-            ring([])
-            with self._changed:
-                self._ringing = False
-                self._changed.notify_all()
-            time.sleep(GAP)
+def _ring_for_all() -> float:
+    ring([])
+    return GAP
 
 
-_ringer = _Ringer()
-
-
-def _begin_anew() -> None:
-    """In a forked child: the thread is the parent's, and so may the lock be."""
-    global _ringer  # noqa: PLW0603 - one bell a process
-    _ringer = _Ringer()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+_ringer = Coalesced(_ring_for_all, "bell")
 # A command that sends and ends at once is heard too; a frozen broker holds it up for no longer than a ring takes.
 atexit.register(rest, 1.5)

@@ -5,8 +5,6 @@ every second. It is given by a thread of its own, so that a Redis that hangs hol
 """
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable
 
@@ -15,6 +13,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from notifier.coalescing import Coalesced
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def wake_after_commit() -> None:
     if not (settings.REDIS_URL or _waker.listeners):
         return
     if connection.in_atomic_block:
-        transaction.on_commit(lambda: _waker.ask(), robust=True)  # noqa: PLW0108 - another one after a fork
+        transaction.on_commit(_waker.ask, robust=True)
     else:
         _waker.ask()
 
@@ -52,35 +52,20 @@ def unlisten(look: Callable[[], None]) -> None:
 
 
 class _Waker:
-    """One thread a process that wakes as long as somebody has asked since it last began to."""
+    """Wakes in this process, and through Redis in all others."""
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[], None]] = set()
-        self._changed = threading.Condition()
-        self._asked = self._runs = False
+        self.ask = Coalesced(self._wake, "wakes").ask
         self._client: redis.Redis | None = None
         self._silent_until = 0.0
         self._is_well = True
 
-    def ask(self) -> None:
-        """Have it done; returns at once."""
-        with self._changed:
-            self._asked = True
-            if self._runs:
-                self._changed.notify_all()
-            else:
-                self._runs = True
-                threading.Thread(target=self._run, name="wakes", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._asked)
-                self._asked = False
-            for look in list(self.listeners):
-                look()
-            heard = self._publish() if settings.REDIS_URL else 0
-            time.sleep(GAP if heard or self.listeners else IDLE_GAP)
+    def _wake(self) -> float:
+        for look in list(self.listeners):
+            look()
+        heard = self._publish() if settings.REDIS_URL else 0
+        return GAP if heard or self.listeners else IDLE_GAP
 
     def _publish(self) -> int:
         """How many processes heard it."""
@@ -106,13 +91,3 @@ class _Waker:
 
 
 _waker = _Waker()
-
-
-def _begin_anew() -> None:
-    """In a forked child: the thread is the parent's, and so may the lock be."""
-    global _waker  # noqa: PLW0603 - one waker a process
-    _waker = _Waker()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

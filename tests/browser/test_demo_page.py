@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import Visit
 
@@ -153,6 +153,7 @@ def test_a_waiting_notification_is_cancelled_and_a_failed_one_retried(visit: Vis
     page.locator("#cancel").click()
     expect(page.locator("#status")).to_have_attribute("data-status", "cancelled")
     expect(page.locator("#cancel")).to_be_hidden()
+    visit.expect_refusal()  # it may have been in hand for a moment: then the page asks again
 
     page.locator("[data-scenario=restore]").click()
     throw_switch(page, "email", "rejected")
@@ -163,6 +164,27 @@ def test_a_waiting_notification_is_cancelled_and_a_failed_one_retried(visit: Vis
     throw_switch(page, "email", "ok")
     page.locator("#retry").click()
     expect_chain(page, "sent", ("email", "failed", "invalid_address"), ("email", "accepted", ""))
+
+
+def test_one_click_cancels_what_was_just_taken_in_hand(visit: Visit) -> None:
+    page = visit.page
+    refusals: list[str] = []
+
+    def refuse_twice(route: Route) -> None:
+        if len(refusals) == 2:
+            return route.continue_()
+        refusals.append(route.request.url)
+        detail = {"code": "conflict", "detail": "It is sending.", "attr": None}
+        return route.fulfill(status=409, json={"type": "client_error", "errors": [detail]})
+
+    page.route("**/cancel/", refuse_twice)
+    page.locator("[data-scenario=all]").click()
+    expect(page.locator("#status")).to_have_attribute("data-status", "queued")
+    page.locator("#cancel").click()
+    expect(page.locator("#status")).to_have_attribute("data-status", "cancelled")
+    expect(page.locator("#chain-error")).to_be_hidden()
+    assert len(refusals) == 2
+    visit.expect_refusal()
 
 
 def test_channels_are_tried_in_the_order_chosen(visit: Visit) -> None:

@@ -1,6 +1,6 @@
 // The demo page: creates, sends, watches. Everything goes through the public API and the sandbox's few addresses.
 
-import { get, post } from "./api.js";
+import { OPEN, get, post } from "./api.js";
 import * as chain from "./chain.js";
 import { ownAccount, setUpCompose } from "./compose.js";
 import { setUpCopying } from "./curl.js";
@@ -15,6 +15,7 @@ import { watch } from "./watch.js";
 const SANDBOX = document.body.dataset.sandbox === "yes";
 const CHANNELS = document.body.dataset.channels.split(",").filter(Boolean);
 const RECENT = 6;
+const ASK_AGAIN = 200; // ms
 
 const recent = new Map(); // id -> status, newest last
 const withOwnAccount = new Set(); // sent by this page with SMTP credentials, which are wiped at the end
@@ -95,15 +96,31 @@ function setUpVerbs() {
     const button = byId(verb);
     button.addEventListener("click", () =>
       busy(button, async () => {
-        const body = verb === "retry" && withOwnAccount.has(openId) ? ownAccount() : {};
+        const id = openId;
+        const body = verb === "retry" && withOwnAccount.has(id) ? ownAccount() : {};
         try {
-          chain.show(await post(`/api/notifications/${openId}/${verb}/`, body));
-          open(openId);
+          const answer = await (verb === "cancel" ? cancel(id) : post(`/api/notifications/${id}/retry/`, body));
+          if (openId !== id) return;
+          chain.show(answer);
+          open(id);
         } catch (problem) {
-          complain("chain-error", problem);
+          if (openId === id) complain("chain-error", problem);
         }
       }),
     );
+  }
+}
+
+/** What was just taken in hand is refused: asked again as soon as it rests, so that one click is enough. */
+async function cancel(id) {
+  for (;;) {
+    try {
+      return await post(`/api/notifications/${id}/cancel/`, {});
+    } catch (problem) {
+      const { status } = problem.status === 409 ? await get(`/api/notifications/${id}/`) : {};
+      if (!OPEN.has(status) || openId !== id) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN));
+    }
   }
 }
 

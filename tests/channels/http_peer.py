@@ -64,6 +64,11 @@ class Connection:
         self.peer.requests.append(request)
         return request
 
+    def wait(self) -> None:
+        """Until another request begins to come."""
+        if not self._pending:
+            self._pending = self._receive()
+
     def write(self, content: bytes) -> None:
         self.sock.sendall(content)
 
@@ -122,6 +127,7 @@ class HttpPeer:
         try:
             while act := (self._plan.popleft() if self._plan else self.otherwise):
                 act(connection)
+                connection.wait()  # an act is for whoever comes: not for a kept connection that nobody uses again
         except (BrokenOffError, OSError):
             pass
         finally:

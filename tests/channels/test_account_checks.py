@@ -24,7 +24,7 @@ from tests.channels.http_peer import (
 
 SECRET = "12345:very-secret"
 SID = "AC" + "0" * 32
-SHORT = timedelta(seconds=1)
+SHORT, LONG = timedelta(seconds=1), timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -33,19 +33,19 @@ def peer() -> Iterator[HttpPeer]:
         yield made
 
 
-def checked(name: str, url: str) -> Standing | str:
+def checked(name: str, url: str, timeout: timedelta = LONG) -> Standing | str:
     """What the account of this name, whose server stands there, is told."""
     if name == "telegram":
         channel = TelegramChannel()
         try:
-            return channel.check(TelegramAccount(token=SECRET, api_url=url, timeout=SHORT))
+            return channel.check(TelegramAccount(token=SECRET, api_url=url, timeout=timeout))
         finally:
             channel.close()
     providers: dict[str, Provider] = {
-        "twilio": TwilioProvider(SID, SECRET, "+15005550006", api_url=url, timeout=SHORT),
-        "smsru": SmsRuProvider(SECRET, api_url=url, timeout=SHORT),
-        "smsc": SmscProvider("me", SECRET, api_url=url, timeout=SHORT),
-        "http": GatewayProvider(f"{url}/send?a=b", SECRET, timeout=SHORT),
+        "twilio": TwilioProvider(SID, SECRET, "+15005550006", api_url=url, timeout=timeout),
+        "smsru": SmsRuProvider(SECRET, api_url=url, timeout=timeout),
+        "smsc": SmscProvider("me", SECRET, api_url=url, timeout=timeout),
+        "http": GatewayProvider(f"{url}/send?a=b", SECRET, timeout=timeout),
     }
     sms = SmsChannel()
     try:
@@ -153,7 +153,7 @@ def test_a_broken_answer_lets_nobody_in(peer: HttpPeer, name: str, row: int) -> 
     act, codes = BROKEN[row]
     peer.plan(act)
     with pytest.raises((ChannelError, MisconfiguredError)) as raised:
-        checked(name, peer.url)
+        checked(name, peer.url, SHORT if act is hang_after_reading else LONG)
     assert raised.value.code in codes
     told(raised)
 

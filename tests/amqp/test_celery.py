@@ -19,8 +19,9 @@ from notifier.consumer import Consumer
 from sandbox.servers import Sandbox
 from tests.servers.base import tail
 from tests.servers.fixtures import running
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
-from tests.servers.processes import ProjectProcess, manage
+from tests.servers.processes import ProjectProcess
 from tests.servers.rabbitmq import RabbitServer
 
 DEAF_WORKER = (  # it looks at the ledger when it starts, and then only when it is rung for
@@ -51,7 +52,7 @@ def environment(sandbox: Sandbox, fresh_postgres_server: PostgresServer, own_rab
         "CELERY_BROKER_URL": own_rabbit.url,
         "DJANGO_SECRET_KEY": "only-for-the-tests-" + "x" * 32,
     }
-    manage("migrate", "-v", "0", environment=made)
+    migrate(made)
     return made
 
 

@@ -15,8 +15,9 @@ import pytest
 from notifier.amqp import broker
 from tests.amqp.conftest import Jobs
 from tests.servers.base import wait_until
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
-from tests.servers.processes import ProjectProcess, manage
+from tests.servers.processes import ProjectProcess
 
 pytestmark = [pytest.mark.real_server, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 SECRET = {"DJANGO_SECRET_KEY": "only-for-the-tests-" + "x" * 32}
@@ -28,7 +29,7 @@ class Service:
     def __init__(self, database: str, rabbit: str, directory: Path) -> None:
         self.database, self.rabbit, self.directory = database, rabbit, directory
         self.environment = {**SECRET, "DATABASE_URL": database, "AMQP_URL": rabbit}
-        manage("migrate", "-v", "0", environment=self.environment)
+        migrate(self.environment)
 
     def jobs(self) -> Jobs:
         """A new queue."""

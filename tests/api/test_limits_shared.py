@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from notifier.counters import ANSWER_SECONDS
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, manage, web
 from tests.servers.redis import RedisServer
@@ -34,7 +35,7 @@ def site(
         "WEB_CONCURRENCY": "2",
         **more,
     }
-    manage("migrate", "-v", "0", environment=environment)
+    migrate(environment)
     key = manage("create_api_key", "default", environment=environment).split()[-1]
     with web(environment, directory) as running, requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {key}"

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.servers.base import ServerError, family, is_listening, wait_until
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, manage, web
 from tests.servers.redis import RedisServer
@@ -27,7 +28,7 @@ def site(postgres_server: PostgresServer, redis_server: RedisServer, tmp_path: P
         "REDIS_URL": redis_server.url,
         "WEB_CONCURRENCY": "2",
     }
-    manage("migrate", "-v", "0", environment=environment)
+    migrate(environment)
     with web(environment, tmp_path) as running:
         running.wait_for_line("listens on", 60)
         yield running
@@ -90,7 +91,7 @@ def test_a_database_that_was_restarted_costs_no_request(
     """Each thread has a connection that is dead now, and nobody asked it before its next statement."""
     database = fresh_postgres_server.create_database("restarted")
     environment = {"DATABASE_URL": database, "REDIS_URL": redis_server.url}
-    manage("migrate", "-v", "0", environment=environment)
+    migrate(environment)
     with web(environment, tmp_path) as site, ThreadPoolExecutor(16) as pool:
         site.wait_for_line("listens on", 60)
         assert all(pool.map(lambda _: accepted(site), range(48)))
@@ -101,7 +102,7 @@ def test_a_database_that_was_restarted_costs_no_request(
 @pytest.mark.parametrize("how", ["variable", "option"])
 def test_the_embedded_mode_is_one_process(how: str, tmp_path: Path) -> None:
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
-    manage("migrate", "-v", "0", environment=environment)
+    migrate(environment)
     options = ["--workers", "2"] if how == "option" else []
     more = {"WEB_CONCURRENCY": "2"} if how == "variable" else {}
     with pytest.raises(ServerError, match=r"Without a broker .*\n") as refused:

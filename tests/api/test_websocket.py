@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from notifier.live import MESSAGES
+from tests.servers.migrated import migrate
 from tests.servers.processes import ProjectProcess, manage, web
 
 pytestmark = pytest.mark.real_server
@@ -83,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "API_OPEN": "0",
         "PUBLIC_URL": "https://notifier.example.com",
     }
-    manage("migrate", "-v", "0", environment=environment)
+    migrate(environment)
     shown = json.loads(manage("shell", "-v", "0", "-c", SEED, environment=environment).splitlines()[-1])
     with web(environment, directory) as running:
         running.wait_for_line("listens on", 60)

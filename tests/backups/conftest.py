@@ -13,9 +13,9 @@ from pytest_django.fixtures import Settings
 from backup import making
 from backup.facts import Facts
 from backup.models import Backup, Trigger
-from tests.commands.conftest import database, migrated
+from tests.commands.conftest import database
 
-__all__ = ["database", "migrated"]
+__all__ = ["database"]
 
 ON_POSTGRES = connection.vendor == "postgresql"
 # Another connection sees nothing of a test's transaction; SQLite in memory would even wait for its end.

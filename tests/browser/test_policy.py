@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from tests.servers.base import free_port
+from tests.servers.migrated import migrate
 from tests.servers.processes import ProjectProcess, manage
 
 pytestmark = pytest.mark.real_server
@@ -81,7 +82,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The demo's address: every page there is, with an operator and hostile data."""
     directory, port = tmp_path_factory.mktemp("pages"), free_port()
     environment = {"DATABASE_URL": f"sqlite:///{directory / 'pages.sqlite3'}", "LOG_LEVEL": "WARNING"}
-    manage("migrate", "-v0", environment=environment)
+    migrate(environment)
     manage("shell", "--no-imports", "-c", PEOPLE, environment=environment)
     process = ProjectProcess("demo", ("manage.py", "demo", "--port", str(port)), environment, Path(directory))
     with process:

@@ -1,13 +1,13 @@
 """Real processes of this project on a database of their own."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers.base import free_port
-from tests.servers.processes import ProjectProcess, manage
+from tests.servers.migrated import migrated_file
+from tests.servers.processes import ProjectProcess
 
 Serve = Callable[..., "Web"]
 
@@ -25,18 +25,10 @@ class Web:
         return f"{self.page}{path}"
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with every migration, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "empty.sqlite3"
-    manage("migrate", "--verbosity", "0", environment={"DATABASE_URL": f"sqlite:///{path}"})
-    return path
-
-
 @pytest.fixture
-def database(migrated: Path, tmp_path: Path) -> str:
+def database(tmp_path: Path) -> str:
     """The URL of an SQLite database of this test's own."""
-    return f"sqlite:///{shutil.copy(migrated, tmp_path / 'db.sqlite3')}"
+    return migrated_file(tmp_path / "db.sqlite3")
 
 
 def started(database: str, directory: Path, name: str = "web", **environment: str) -> Web:
@@ -49,10 +41,10 @@ def started(database: str, directory: Path, name: str = "web", **environment: st
 
 
 @pytest.fixture(scope="module")
-def web(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """A server that a module's tests share: leave it running."""
     directory = tmp_path_factory.mktemp("shared")
-    running = started(f"sqlite:///{shutil.copy(migrated, directory / 'db.sqlite3')}", directory)
+    running = started(migrated_file(directory / "db.sqlite3"), directory)
     yield running
     running.process.kill()
 

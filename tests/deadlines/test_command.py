@@ -20,12 +20,12 @@ from deadlines.tasks import send_digests
 from notifier import intake
 from notifier.models import Notification, Organization
 from tests.channels.smtp_peer import Drop, SmtpPeer
-from tests.commands.conftest import database, migrated
+from tests.commands.conftest import database
 from tests.deadlines.conftest import TODAY, administrator, calendar, deadline, recipients
 from tests.servers.base import ServerError
 from tests.servers.processes import manage
 
-__all__ = ["database", "migrated"]
+__all__ = ["database"]
 
 
 @pytest.fixture

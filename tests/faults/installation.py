@@ -12,6 +12,7 @@ from sandbox.inbox import Entry
 from sandbox.servers import Sandbox
 from tests.faults.slow_line import SlowLine
 from tests.servers.base import ServerError, free_port
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, beat, manage, web, worker
 from tests.servers.redis import RedisServer
@@ -68,7 +69,7 @@ class Installation:
                 "LOG_LEVEL": "WARNING",
                 "PORT": str(free_port()),  # the same for every web process: clients come back to where it was
             }
-            manage("migrate", "-v", "0", environment=self.environment)
+            migrate(self.environment)
             self.web = web(self.environment, self.directory)
             self.workers = [
                 worker(self.environment, self.directory, name="worker-of-threads"),

@@ -9,8 +9,9 @@ import pytest
 
 from sandbox.servers import Sandbox
 from tests.faults.clients import post
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
-from tests.servers.processes import ProjectProcess, manage, web, worker
+from tests.servers.processes import ProjectProcess, web, worker
 from tests.servers.redis import RedisServer
 
 pytestmark = [pytest.mark.real_server, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
@@ -34,7 +35,7 @@ def environment(sandbox: Sandbox, postgres_server: PostgresServer, fresh_redis_s
         "REDIS_URL": fresh_redis_server.url,
         "DJANGO_SECRET_KEY": "only-for-the-tests-" + "x" * 32,
     }
-    manage("migrate", "-v", "0", environment=made)
+    migrate(made)
     return made
 
 

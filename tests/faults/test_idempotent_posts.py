@@ -16,6 +16,7 @@ import pytest
 
 from sandbox.servers import Sandbox
 from tests.faults.clients import post
+from tests.servers.migrated import migrate
 from tests.servers.processes import ProjectProcess, manage, web
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -90,7 +91,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             "DATABASE_URL": url,
             "DJANGO_SECRET_KEY": "only-for-the-tests-" + "x" * 32,
         }
-        manage("migrate", "-v", "0", environment=environment)
+        migrate(environment)
         with web(environment, directory) as process:
             process.wait_for_line("listens on", 60)
             yield Site(process, sandbox, ask)

@@ -16,6 +16,7 @@ import pytest
 
 from sandbox.inbox import Entry
 from sandbox.servers import Sandbox
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, beat, manage, web, worker
 from tests.servers.redis import RedisServer
@@ -70,25 +71,17 @@ def providers() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def migrated(postgres_server: PostgresServer) -> str:
-    """A database that others are copied from."""
-    url = postgres_server.create_database("workers_template")
-    manage("migrate", "-v", "0", environment={"DATABASE_URL": url})
-    return "workers_template"
-
-
 @pytest.fixture
-def service(providers: Sandbox, postgres_server: PostgresServer, migrated: str, tmp_path: Path) -> Service:
+def service(providers: Sandbox, postgres_server: PostgresServer, tmp_path: Path) -> Service:
     """A fresh one, without a broker."""
     providers.reset()
     database = f"workers_{next(_numbers)}"
-    postgres_server.query(f'CREATE DATABASE "{database}" TEMPLATE "{migrated}"')
     environment = {
         **providers.environment(),
-        "DATABASE_URL": postgres_server.database_url(database),
+        "DATABASE_URL": postgres_server.create_database(database),
         "DJANGO_SECRET_KEY": "only-for-the-tests-" + "x" * 32,
     }
+    migrate(environment)
     return Service(environment, tmp_path, providers, postgres_server, database)
 
 
@@ -181,7 +174,7 @@ def test_a_worker_without_a_broker_delivers_by_its_own_look(service: Service) ->
 
 def test_the_embedded_mode_takes_up_what_was_open_at_its_start(service: Service) -> None:
     service.environment["DATABASE_URL"] = f"sqlite:///{service.directory / 'open.sqlite3'}"
-    manage("migrate", "-v", "0", environment=service.environment)
+    migrate(service.environment)
     service.accept(3)
     assert not service.arrived()
     with web(service.environment, service.directory) as site:

@@ -16,6 +16,7 @@ from tests.channels.smtp_peer import Drop, SmtpPeer
 from tests.security.canary import PASSWORD
 from tests.security.client import Client
 from tests.servers.base import free_port
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, beat, manage, web, worker
 from tests.servers.redis import RedisServer
@@ -64,7 +65,7 @@ class Installation:
             self.callbacks: HttpPeer = starting.enter_context(http_peer(otherwise=answer(200, {})))
             self.sentry: HttpPeer = starting.enter_context(http_peer(otherwise=answer(200, {})))
             self.environment = self._environment()
-            manage("migrate", "-v", "0", environment=self.environment)
+            migrate(self.environment)
             self._make_people()
             self.processes: list[ProjectProcess] = [
                 starting.enter_context(start(self._of(name), self.directory))

@@ -22,7 +22,8 @@ from kombu import Connection
 
 from notifier.brokers import BROKER_FAILS_FAST
 from tests.servers.base import end, free_port, guard, wait_until
-from tests.servers.processes import ProjectProcess, manage, worker
+from tests.servers.migrated import migrate
+from tests.servers.processes import ProjectProcess, worker
 from tests.servers.redis import RedisServer, find_redis
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -50,7 +51,7 @@ class Service:
         self.database = directory / "db.sqlite3"
         self.trace = directory / "exploded"
         settings = {"DATABASE_URL": f"sqlite:///{self.database}", "REDIS_URL": self.broker}
-        manage("migrate", "--verbosity", "0", environment=settings)
+        migrate(settings)
         self.worker: ProjectProcess = worker(settings, directory)
         self.redis = redis.Redis.from_url(self.broker)
         self.redis.flushdb()

@@ -1,6 +1,5 @@
 """The web server itself, over the wire: whom it believes, how long it waits, what it tells of itself."""
 
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import pytest
 import requests
 
 from tests.commands.conftest import Web, started
+from tests.servers.migrated import migrated_file
 from tests.servers.processes import manage
 
 pytestmark = pytest.mark.real_server
@@ -23,33 +23,24 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with every migration."""
-    file = tmp_path_factory.mktemp("doors") / "empty.sqlite3"
-    manage("migrate", "-v0", environment={"DATABASE_URL": f"sqlite:///{file}"})
-    return file
-
-
-def serve(empty: Path, directory: Path, **environment: str) -> Web:
+def serve(directory: Path, **environment: str) -> Web:
     """A production server on a database of its own."""
-    database = shutil.copy(empty, directory / "db.sqlite3")
-    return started(f"sqlite:///{database}", directory, **KEYS, **environment)
+    return started(migrated_file(directory / "db.sqlite3"), directory, **KEYS, **environment)
 
 
 @pytest.fixture(scope="module")
-def direct(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """As it comes: nobody is trusted."""
-    running = serve(empty, tmp_path_factory.mktemp("direct"))
+    running = serve(tmp_path_factory.mktemp("direct"))
     yield running
     running.process.kill()
 
 
 @pytest.fixture(scope="module")
-def proxied(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Behind a proxy on this machine that speaks https."""
     environment = {"TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8", "PUBLIC_URL": "https://notifier.example.com"}
-    running = serve(empty, tmp_path_factory.mktemp("proxied"), **environment)
+    running = serve(tmp_path_factory.mktemp("proxied"), **environment)
     yield running
     running.process.kill()
 
@@ -100,8 +91,8 @@ def test_only_a_trusted_proxy_says_that_it_was_https(direct: Web, proxied: Web) 
 
 
 @pytest.mark.parametrize("value", ["*", "localhost", "10.0.0.1/8", "127.0.0.1;10.0.0.1"])
-def test_what_is_no_address_stops_the_start_with_a_sentence(empty: Path, value: str) -> None:
-    environment = {"DATABASE_URL": f"sqlite:///{empty}", **KEYS, "TRUSTED_PROXIES": value}
+def test_what_is_no_address_stops_the_start_with_a_sentence(value: str, tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}", **KEYS, "TRUSTED_PROXIES": value}
     with pytest.raises(Exception, match="TRUSTED_PROXIES is wrong"):
         manage("check", environment=environment)
 

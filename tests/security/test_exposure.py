@@ -6,7 +6,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import django
@@ -20,10 +19,10 @@ from notifier.models import Notification, Recipient
 from notifier.outputs import NotificationDetail, UserOutput
 from tests.api.checks import assert_problem
 from tests.channels.smtp_peer import SmtpPeer
-from tests.commands.conftest import Web, migrated, started
+from tests.commands.conftest import Web, started
 from tests.notifier.rows import organization, person, stored
+from tests.servers.migrated import migrated_file
 
-__all__ = ["migrated"]  # a fixture
 ENTRY = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ ")
 FORGED = "2026-11-20T12:00:00.000Z ERROR notifier.delivery FORGED"
 # What ends a line somewhere, moves the cursor, or turns the reading direction.
@@ -80,13 +79,11 @@ def mail() -> Iterator[SmtpPeer]:
 
 
 @pytest.fixture(scope="module")
-def web(migrated: Path, tmp_path_factory: pytest.TempPathFactory, mail: SmtpPeer) -> Iterator[Web]:
+def web(tmp_path_factory: pytest.TempPathFactory, mail: SmtpPeer) -> Iterator[Web]:
     """A real process that logs all it can, with no reverse proxy before it."""
     directory = tmp_path_factory.mktemp("exposed")
-    database = directory / "db.sqlite3"
-    database.write_bytes(migrated.read_bytes())
     running = started(
-        f"sqlite:///{database}", directory, LOG_LEVEL="DEBUG", LOG_FILE=str(directory / "service.log"),
+        migrated_file(directory / "db.sqlite3"), directory, LOG_LEVEL="DEBUG", LOG_FILE=str(directory / "service.log"),
         SMTP_HOST="127.0.0.1", SMTP_PORT=str(mail.port), SMTP_USE_TLS="0", DEFAULT_FROM_EMAIL="a@example.com",
     )  # fmt: skip
     yield running

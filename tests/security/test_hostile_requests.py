@@ -112,24 +112,23 @@ def test_more_behind_an_address_is_another_address(client: APIClient, path: Call
 @pytest.mark.parametrize(
     "number", ["0", "-1", "1.5", "1e3", "٣", "%00", "' OR 1=1", "../1", "9" * 400, "{{7*7}}", "%s"]
 )
-@pytest.mark.parametrize("route", [route for route in ALL if route.groups], ids=named)
-def test_what_is_no_rows_number_is_not_found(client: APIClient, route: Route, number: str) -> None:
+def test_what_is_no_rows_number_is_not_found(client: APIClient, number: str) -> None:
     before = dump()
-    for method in route.methods:
+    for route, method in ((one, method) for one in ALL if one.groups for method in one.methods):
         assert_problem(raw(client, method, route.path(pk=number), "{}"), 404, None, "not_found")
     assert dump() == before
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "FOO", "get", "post", "PROPFIND", "G E T", "é", "X" * 5000])
-@pytest.mark.parametrize("route", ALL, ids=named)
-def test_a_method_that_nobody_knows(client: APIClient, path: Callable[[Route], str], route: Route, method: str) -> None:
+def test_a_method_that_nobody_knows(client: APIClient, path: Callable[[Route], str], method: str) -> None:
+    urls = [path(route) for route in ALL]
     before = dump()
-    response = raw(client, method, path(route), "{}")
-    if method in {"get", "post"}:  # the server in front of Django never lets them through as they are
-        assert response.status_code < 500
-        return
-    assert_problem(response, 405, None, "method_not_allowed")
-    assert dump() == before
+    for response in (raw(client, method, url, "{}") for url in urls):
+        if method in {"get", "post"}:  # the server in front of Django never lets them through as they are
+            assert response.status_code < 500
+        else:
+            assert_problem(response, 405, None, "method_not_allowed")
+    assert method in {"get", "post"} or dump() == before
 
 
 @pytest.mark.parametrize("route", [*ALL, *(route for route in routes() if route.name in PAGES)], ids=named)
@@ -298,7 +297,7 @@ def test_without_a_good_key_no_address_does_anything(
 ) -> None:
     before = dump()
     keyed = [route for route in ALL if route.name not in KEYLESS]
-    for route, method in ((route, method) for route in keyed for method in METHODS):
+    for route, method in ((one, method) for one in keyed for method in {*one.methods, "OPTIONS", "DELETE"}):
         response = raw(APIClient(raise_request_exception=False), method, path(route), "{not JSON", headers=headers)
         assert_problem(response, 401)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.servers.processes import ProjectProcess, manage, web
+from tests.servers.migrated import migrate
+from tests.servers.processes import ProjectProcess, web
 
 pytestmark = pytest.mark.real_server
 
@@ -26,7 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectProcess]:
     """The web process, open to anybody on loopback."""
     directory: Path = tmp_path_factory.mktemp("raw")
     environment = {"DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}", "API_THROTTLE_SEND": ""}
-    manage("migrate", "-v", "0", environment=environment)
+    migrate(environment)
     with web(environment, directory) as running:
         running.wait_for_line("listens on", 60)
         yield running

@@ -22,6 +22,7 @@ from tests.notifier.rows import change, in_state, organization, stored
 from tests.security.canary import PASSWORD, sightings
 from tests.security.client import Client
 from tests.servers.base import free_port, wait_until
+from tests.servers.migrated import migrate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import ProjectProcess, manage, web
 
@@ -192,7 +193,7 @@ class Service:
         }
         self.directory, self.peer = directory, peer
         self.process: ProjectProcess | None = None
-        manage("migrate", "-v", "0", environment=self.environment)
+        migrate(self.environment)
         key = manage("create_api_key", "default", environment=self.environment).splitlines()[-1]
         self.client = Client(f"http://127.0.0.1:{self.environment['PORT']}", key)
 

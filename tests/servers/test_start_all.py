@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from tests.servers.base import family, free_port, is_alive
-from tests.servers.processes import ProjectProcess, manage
+from tests.servers.migrated import migrated_file
+from tests.servers.processes import ProjectProcess
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -24,9 +25,7 @@ def answers(url: str) -> bool:
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A migrated SQLite file, for all of these tests."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('database')}/db.sqlite3"
-    manage("migrate", environment={"DATABASE_URL": url})
-    return url
+    return migrated_file(tmp_path_factory.mktemp("database") / "db.sqlite3")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,8 @@ from django.conf import settings as django_settings
 from django.db.models.signals import post_migrate
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from channels.fake import FakeChannel
 from notifier import counters, errands, organization_accounts, streams
@@ -28,6 +30,22 @@ LONG = (  # what takes longest, since it waits for real processes
     "tests/servers/",
     "tests/test_scripts.py",
 )
+
+
+TOGETHER = ("tests/amqp/",)
+"""Folders whose files run on one side: they share a RabbitMQ, which takes ten seconds to start."""
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests stay together, and so do those of some folders."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Who runs what, where tests run side by side."""
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)

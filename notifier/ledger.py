@@ -107,6 +107,8 @@ def claim(
     token = token or uuid4()
     # Each rank by itself: one look at all would walk over every row of a higher rank that is due only later.
     ranks = sorted((rank for rank in Notification.Rank if above is None or rank > above), reverse=True)
+    if not ranks and not lapsed:
+        return Claim(token)
     if connection.vendor == "postgresql":
         taken = postgres.claim(token, limit=limit, ids=ids, lapsed=lapsed, ranks=ranks, lease=LEASE)
         taken.sort(key=lambda one: (-one.row.priority, one.row.pk))

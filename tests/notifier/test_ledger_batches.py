@@ -62,7 +62,8 @@ def test_a_claimed_row_is_as_a_query_would_give_it() -> None:
 
 def test_a_claim_above_a_priority_takes_only_what_is_higher() -> None:
     rows = {priority: stored(priority=priority) for priority in (LOW, NORMAL, HIGH)}
-    assert not ledger.claim(limit=9, above=HIGH).rows
+    for lapsed in (True, False):
+        assert not ledger.claim(limit=9, above=HIGH, lapsed=lapsed).rows
     assert [row.pk for row in ledger.claim(limit=9, above=NORMAL).rows] == [rows[HIGH].pk]
     assert [row.pk for row in ledger.claim(limit=9, above=LOW).rows] == [rows[NORMAL].pk]
 

@@ -146,12 +146,6 @@ def _mail() -> Iterator[CheckMessage]:
 
 def _lists() -> Iterator[CheckMessage]:
     """What clients may make us call."""
-    if any("*" in entry for entry in settings.CALLBACK_HOSTS):
-        yield _error(
-            13,
-            "CALLBACK_HOSTS holds *: it lists single hosts that are trusted although they are inside.",
-            "Name them, as in CALLBACK_HOSTS=orders.internal:8080. Public https hosts need no entry.",
-        )
     if "*" in settings.SMTP_OVERRIDE_HOSTS:
         yield _warning(
             5,

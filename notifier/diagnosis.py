@@ -73,7 +73,7 @@ def _connect(failure: Failure, account: SmtpAccount) -> Iterator[Promise | str]:
         yield odd
     elif account.security == "ssl" and account.port != 465:
         yield _("This port may not begin with SSL: switch TLS on and SSL off, or take port 465.")
-    if failure.code == "misconfigured":
+    if failure.code in {"misconfigured", "provider_error"}:
         yield _("Something answers there, but not as an SMTP server that wants us: check server and port.")
         return
     yield _FIREWALL

@@ -13,12 +13,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import environ
 
+from channels.errors import MisconfiguredError
 from notifier.addresses import normal
 from notifier.cron import Cron
 
@@ -41,9 +43,26 @@ def load_file(base: Path) -> None:
     named = os.environ.get("ENV_FILE")
     path = base / ".env" if named is None else base / named
     if path.is_file():
-        environ.Env.read_env(str(path), encoding="utf-8")
+        environ.Env.read_env(StringIO(_assignments(path)))
     elif named:
         raise wrong("ENV_FILE", f"there is no file {path}", ".env")
+
+
+def _assignments(path: Path) -> str:
+    """The lines of the file that set a variable. What is no such line is named by its number: it may hold a secret."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows likes to begin a file with a mark
+    except OSError as error:
+        raise wrong("ENV_FILE", f"{path} cannot be read ({error.strerror})", ".env") from None
+    except UnicodeDecodeError:
+        raise wrong("ENV_FILE", f"{path} is no text in UTF-8", ".env") from None
+    found = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#"):
+            if not re.match(r"(export )?[A-Za-z_0-9]+=", line, re.ASCII):
+                raise wrong("ENV_FILE", f"line {number} of {path} is neither NAME=value nor a comment", ".env")
+            found.append(line)
+    return "\n".join(found)
 
 
 def text(*names: str, default: str = "") -> str:
@@ -138,7 +157,10 @@ def limit(name: str, *, example: int) -> int | None:
 
 def words(name: str, *, default: str = "", known: Sequence[str] | None = None, example: str = "") -> tuple[str, ...]:
     """Words with commas between them, none twice; with `known`, only those."""
-    found = tuple(part.strip() for part in text(name, default=default).split(",") if part.strip())
+    value = text(name, default=default)
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    if value and not found:
+        raise wrong(name, "there is nothing between its commas", example or default)
     for word in found:
         if known is not None and word not in known:
             raise wrong(name, f"{word!r} is not one of {', '.join(known)}", example or default)
@@ -147,14 +169,50 @@ def words(name: str, *, default: str = "", known: Sequence[str] | None = None, e
     return found
 
 
+def host(*names: str, default: str = "", example: str) -> str:
+    """A host's name or address, without scheme, port and path. A wrong one is not shown: a URL may hold a password."""
+    value = text(*names, default=default)
+    if value and not (_is_name(value) or _is_ipv6(value)):
+        raise wrong(_set(names), "it must be the name of a host or its address, without scheme and port", example)
+    return value
+
+
+def hosts(name: str, *, default: str = "", with_port: bool = False, any_host: bool = False) -> tuple[str, ...]:
+    """Hosts with commas between them; `with_port`: `host:port` too, `any_host`: `*` too."""
+    example = "mail.example.com:587" if with_port else "notifier.example.com,127.0.0.1"
+    found = words(name, default=default, example=example)
+    for word in found:
+        before, _, port = word.rpartition(":")
+        named = before if with_port and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536 else word
+        known = _is_name(named) or _is_ipv6(named.removeprefix("[").removesuffix("]")) or _is_ipv6(word)
+        if not known and not (any_host and word == "*"):
+            forms = "names of hosts" + ", as they are or with :port" * with_port + ", or *" * any_host
+            raise wrong(name, f"it must be {forms}, without scheme and path, with commas between them", example)
+    return found
+
+
+def _is_name(value: str) -> bool:
+    """Whether it looks like a host's name or IPv4 address."""
+    return re.fullmatch(r"[\w.-]+", value) is not None
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return True
+
+
 def networks(name: str) -> tuple[str, ...]:
     """Addresses and networks with commas between them."""
-    found = words(name)
+    example = "127.0.0.1,10.0.0.0/8"
+    found = words(name, example=example)
     for word in found:
         try:
             ipaddress.ip_network(word)
         except ValueError:
-            raise wrong(name, f"{word!r} is neither an address nor a network", "127.0.0.1,10.0.0.0/8") from None
+            raise wrong(name, f"{word!r} is neither an address nor a network", example) from None
     return found
 
 
@@ -217,6 +275,40 @@ def line(name: str, *, default: str, longest: int) -> str:
     value = text(name, default=default)
     if len(value) > longest or not value.isprintable():
         raise wrong(name, f"it must be one line of at most {longest} characters", default.split(maxsplit=1)[0])
+    return value
+
+
+def sender(name: str, *, default: str) -> str:
+    """An address that mails come from, also as `Name <address>`."""
+    value = text(name)
+    if value:
+        mailboxes = importlib.import_module("channels.email.addresses")  # who names no sender does not load it
+        try:
+            mailboxes.sender(value, "")
+        except MisconfiguredError:
+            value = ""
+        if not value.isprintable() or not value:
+            raise wrong(name, "it must be one e-mail address, or `Name <address>`", "notifier@example.com")
+    return value or default
+
+
+def region(name: str) -> str:
+    """A country by the two letters of ISO 3166, in capitals."""
+    value = text(name).upper()
+    # Who names none does not load the phone numbers of the world.
+    if value and value not in importlib.import_module("phonenumbers").SUPPORTED_REGIONS:
+        raise wrong(name, f"{value!r} is no country's two letters", "GB")
+    return value
+
+
+def log_file(name: str) -> str:
+    """A file that can be written to."""
+    value = text(name)
+    try:
+        if value:
+            Path(value).open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise wrong(name, f"{value} cannot be written ({error.strerror})", "notifier.log") from None
     return value
 
 

@@ -35,18 +35,19 @@ DEBUG = env.boolean("DJANGO_DEBUG", default=False)
 SECRET_KEY = env.text("DJANGO_SECRET_KEY", default="development-only-" + "0" * 40 if DEBUG else "")
 if not SECRET_KEY:
     raise env.missing("DJANGO_SECRET_KEY", "without DJANGO_DEBUG=1 it is needed", "a-long-random-text")
-HOST = env.text("HOST", default="127.0.0.1")
+HOST = env.host("HOST", default="127.0.0.1", example="127.0.0.1")
 PORT = env.whole("PORT", default=8000, least=1, most=65535)
 WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", default=1, least=1, most=64)
-ALLOWED_HOSTS = list(env.words("DJANGO_ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]"))
+ALLOWED_HOSTS = list(env.hosts("DJANGO_ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]", any_host=True))
+_at = f"[{HOST}]" if ":" in HOST else HOST
 PUBLIC_URL = env.url(
-    "PUBLIC_URL", ["http", "https"], default=f"http://{HOST}:{PORT}", example="https://notifier.example.com"
+    "PUBLIC_URL", ["http", "https"], default=f"http://{_at}:{PORT}", example="https://notifier.example.com"
 )
 HTTPS = PUBLIC_URL.startswith("https://")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 SALES_EMAIL = env.email("SALES_EMAIL", example="sales@example.com")
 
-ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS") or (
+ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS", example=Fernet.generate_key().decode()) or (
     (base64.urlsafe_b64encode(hashlib.sha256(f"encryption:{SECRET_KEY}".encode()).digest()).decode(),) if DEBUG else ()
 )
 if not ENCRYPTION_KEYS:
@@ -216,9 +217,9 @@ STEP_RETRY_SECONDS = env.seconds("STEP_RETRY_SECONDS", default=5)
 CIRCUIT_FAILURES = env.whole("CIRCUIT_FAILURES", default=5)
 CIRCUIT_SECONDS = env.seconds("CIRCUIT_SECONDS", default=30)
 NOTIFICATION_TTL = env.seconds("NOTIFICATION_TTL", default=24 * 3600, least=1)
-RETENTION = timedelta(days=env.whole("RETENTION_DAYS", default=90, least=1))
+RETENTION = timedelta(days=env.whole("RETENTION_DAYS", default=90, least=1, most=36500))
 
-SMTP_HOST = env.text("SMTP_HOST", "EMAIL_HOST", "SMTP_SERVER")
+SMTP_HOST = env.host("SMTP_HOST", "EMAIL_HOST", "SMTP_SERVER", example="smtp.example.com")
 SMTP_USE_SSL = env.boolean("SMTP_USE_SSL", "EMAIL_USE_SSL", default=False)
 SMTP_USE_TLS = env.boolean("SMTP_USE_TLS", "EMAIL_USE_TLS", default=not SMTP_USE_SSL)
 if SMTP_USE_SSL and SMTP_USE_TLS:
@@ -226,10 +227,10 @@ if SMTP_USE_SSL and SMTP_USE_TLS:
 SMTP_PORT = env.whole("SMTP_PORT", "EMAIL_PORT", default=465 if SMTP_USE_SSL else 587, least=1, most=65535)
 SMTP_DEFAULT_USER = env.text("SMTP_DEFAULT_USER", "EMAIL_HOST_USER", "SMTP_USER")
 SMTP_DEFAULT_PASSWORD = env.text("SMTP_DEFAULT_PASSWORD", "EMAIL_HOST_PASSWORD", "SMTP_PASSWORD")
-DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default=SMTP_DEFAULT_USER if "@" in SMTP_DEFAULT_USER else "")
+DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL", default=SMTP_DEFAULT_USER if "@" in SMTP_DEFAULT_USER else "")
 SMTP_TIMEOUT = env.seconds("SMTP_TIMEOUT", "EMAIL_TIMEOUT", default=10)
 SMTP_REPLY_TIMEOUT = timedelta(seconds=60)  # RFC 5321 §4.5.3.2.6 asks for patience here: giving up makes doubles
-SMTP_OVERRIDE_HOSTS = env.words("SMTP_OVERRIDE_HOSTS")
+SMTP_OVERRIDE_HOSTS = env.hosts("SMTP_OVERRIDE_HOSTS", with_port=True, any_host=True)
 
 TELEGRAM_BOT_TOKEN = env.text("TELEGRAM_BOT_TOKEN")
 TELEGRAM_PARSE_MODE = env.one_of("TELEGRAM_PARSE_MODE", ["HTML", "MarkdownV2", "Markdown"])
@@ -251,9 +252,9 @@ SMSRU_API_URL = env.url("SMSRU_API_URL", ["http", "https"], example="https://sms
 SMSC_LOGIN = env.text("SMSC_LOGIN")
 SMSC_PASSWORD = env.text("SMSC_PASSWORD")
 SMSC_API_URL = env.url("SMSC_API_URL", ["http", "https"], example="https://smsc.ru")
-PHONE_REGION = env.text("PHONE_REGION").upper()
+PHONE_REGION = env.region("PHONE_REGION")
 
-CALLBACK_HOSTS = env.words("CALLBACK_HOSTS")
+CALLBACK_HOSTS = env.hosts("CALLBACK_HOSTS", with_port=True)
 
 # --- Backups ---------------------------------------------------------------------------------------------------------
 EMAIL_BACKUP_ENABLED = env.boolean("EMAIL_BACKUP_ENABLED", default=False)
@@ -341,7 +342,7 @@ if DEBUG:
     STATIC_ROOT.mkdir(exist_ok=True)  # otherwise whitenoise warns, although the finders serve everything
 WHITENOISE_AUTOREFRESH = False
 LOG_LEVEL = env.one_of("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], default="INFO")
-LOG_FILE = env.text("LOG_FILE")
+LOG_FILE = env.log_file("LOG_FILE")
 LOGGING_CONFIG = "logging.config.dictConfig"
 LOGGING = logging_config(LOG_LEVEL, LOG_FILE)
 SENTRY_DSN = env.url("SENTRY_DSN", ["http", "https"], example="https://key@sentry.example.com/1")

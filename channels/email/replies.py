@@ -49,8 +49,8 @@ class Reply(NamedTuple):
 _LINE = re.compile(r"([2-5][0-9][0-9])(?:[ -](.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=\s|$)|.*\(#([45]\.[0-9]{1,3}\.[0-9]{1,3})\)", re.DOTALL)
 
-# Phases, what `Reply.codes` must match from end to end, the attempt's code. The first row that fits decides; the phase
-# BANNER and the reply 421 come before all rows, `provider_error` after them.
+# Phases, what `Reply.codes` must match from end to end, the attempt's code. The first row that fits decides; the reply
+# 421 and a BANNER of 4yz come before all rows, `provider_error` after them.
 _RULES: tuple[tuple[str, str, str], ...] = (
     ("STARTTLS", r".*", "tls_failed"),
     ("AUTH", r"5.*", "authentication_failed"),
@@ -58,7 +58,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("MAIL", r"552", "message_too_large"),  # RFC 1870, section 6.1
     ("MAIL RCPT DATA END", r"... [45]\.2\.2", "mailbox_full"),
     ("RCPT DATA END", r"[45]52", "mailbox_full"),
-    ("MAIL", r"501|530.*|55[0134]|5.. 5\.(7\.[0-9]+|1\.[78])", "misconfigured"),
+    ("MAIL", r"501.*|530.*|55[0134](?! 5\.[23]\.).*|5.. 5\.[17]\.[0-9]+", "misconfigured"),  # no mailbox, no system
     ("RCPT DATA END", r"530.*|5.. 5\.(7\.60|1\.[78])", "misconfigured"),  # all of them speak of the sender or the login
     ("RCPT DATA END", r"5.. 5\.(1\.[0-9]+|2\.1)", "invalid_address"),
     ("RCPT", r"55[013]", "invalid_address"),
@@ -111,7 +111,7 @@ def refusal(phase: Phase, reply: Reply) -> Refusal:
     detail = f"The server refused {phase.value} ({reply.codes})."
     if code == "invalid_address":
         return InvalidRecipientError(detail)
-    if code in {"misconfigured", "authentication_failed", "tls_failed"}:
+    if code in {"misconfigured", "authentication_failed", "tls_failed"} or phase is Phase.BANNER:  # us, not the message
         return MisconfiguredError(detail, code=code)
     return PermanentError(detail, code=code)
 
@@ -119,8 +119,6 @@ def refusal(phase: Phase, reply: Reply) -> Refusal:
 def _code(phase: Phase, reply: Reply) -> str:
     if reply.code == 421 or (phase is Phase.BANNER and reply.code < 500):
         return "unreachable"
-    if phase is Phase.BANNER:
-        return "misconfigured"
     text = re.sub(r"\S+@\S+", "", " ".join(reply.lines))  # an address may hold any of the words
     for phases, codes, words, code in _RULES_BY_TEXT:
         if phase.name in phases.split() and re.fullmatch(codes, reply.codes) and re.search(words, text, re.IGNORECASE):

@@ -45,6 +45,7 @@ ROWS: list[tuple[Stage, str, str, dict[str, Any], str]] = [
     (Stage.CONNECT, "timeout", "", {"host": "smtp.yandex.ru"}, "Yandex expects smtp.yandex.ru, port 465, SSL."),
     (Stage.CONNECT, "timeout", "", {"port": 25, "security": "ssl"}, "may not begin with SSL"),
     (Stage.CONNECT, "misconfigured", "", {}, "not as an SMTP server"),
+    (Stage.CONNECT, "provider_error", "", {}, "not as an SMTP server"),
     (Stage.TLS, "tls_failed", "The server's certificate is not valid: expired.", {}, "SSL_CERT_FILE"),
     (Stage.TLS, "tls_failed", "The server offers no STARTTLS.", {}, "offers no TLS"),
     (Stage.TLS, "tls_failed", "", {"security": "ssl"}, "Port 587 expects TLS"),

@@ -52,17 +52,45 @@ WRONG: dict[str, list[str]] = {
     "API_THROTTLE_SEND": ["0/min", "600", "600/fortnight", "ten/min", "-1/s", "1.5/s", "6 /s", "9" * 10 + "/d", "on"],
     "API_THROTTLE_RECIPIENT": ["0", "-1", "ten", "1.5", "20/h", "on"],
     "API_THROTTLE_DAY": ["0", "-1", "ten", "1.5", "20/d", "9" * 12],
-    "DEFAULT_CHAIN": ["email,fax", "email,email", "E-Mail"],
+    "DJANGO_ALLOWED_HOSTS": [
+        "https://notifier.example.com",
+        "notifier.example.com:8000",
+        "a.example b.example",
+        "*.a.example",
+    ],
+    "HOST": ["http://127.0.0.1", "127.0.0.1:8000", "two words", "[::1]"],
+    "TRUSTED_PROXIES": ["proxy", "127.0.0.1/99", ","],
+    "DEFAULT_CHAIN": ["email,fax", "email,email", "E-Mail", ","],
     "RETRY_DELAYS": ["30,soon", "30,,60", "0", "-30", "30;60", "nan", "inf"],
     "STEP_RETRY_SECONDS": ["0", "-5", "soon", "nan", "inf", "5 s"],
     "CIRCUIT_FAILURES": ["-1", "five", "1.5"],
     "CIRCUIT_SECONDS": ["0", "-1", "soon"],
     "NOTIFICATION_TTL": ["0", "0.5", "a day", "1e12"],
-    "RETENTION_DAYS": ["0", "-1", "ever"],
+    "RETENTION_DAYS": ["0", "-1", "ever", "36501", "2147483647"],
+    "SMTP_HOST": ["smtp://mail.example.com", "mail.example.com:587", "two words", "mail.example.com/"],
     "SMTP_PORT": ["0", "70000", "smtp"],
     "SMTP_USE_TLS": ["starttls"],
     "SMTP_USE_SSL": ["ssl"],
     "SMTP_TIMEOUT": ["0", "-1", "soon"],
+    "DEFAULT_FROM_EMAIL": ["nobody", "Name <nobody>", "a@example.com, b@example.com", "A\nB <a@example.com>", "<>"],
+    "SMTP_OVERRIDE_HOSTS": [
+        "smtp://a.example",
+        "a.example:smtp",
+        "a.example:0",
+        "a.example:65536",
+        "*.a.example",
+        "*:25",
+    ],
+    "CALLBACK_HOSTS": [
+        "http://a.example",
+        "a.example/hooks",
+        "a.example:http",
+        "a.example:65536",
+        "*",
+        "*.internal",
+        ",",
+    ],
+    "PHONE_REGION": ["Germany", "ZZ", "+49", "1"],
     "TELEGRAM_PARSE_MODE": ["html", "Rich"],
     "SALES_EMAIL": ["sales", "sales@localhost", "a@b.example,c@d.example", "Sales <sales@example.com>"],
     "TELEGRAM_DISABLE_WPP": ["never"],
@@ -99,6 +127,11 @@ def test_a_wrong_value_stops_the_start_with_one_sentence(name: str, value: str) 
     settings_with(**{name: found["example"]})  # the example is a right value
 
 
+@pytest.mark.parametrize("name", ["HOST", "SMTP_HOST", "SMTP_OVERRIDE_HOSTS", "CALLBACK_HOSTS", "DJANGO_ALLOWED_HOSTS"])
+def test_a_url_in_place_of_a_host_is_not_shown(name: str) -> None:
+    assert "hunter2" not in refusal_of(**{name: "smtps://ann:hunter2@mail.example.com"})
+
+
 def test_starttls_and_ssl_exclude_each_other() -> None:
     sentence = refusal_of(SMTP_USE_TLS="1", SMTP_USE_SSL="1")
     assert re.fullmatch(
@@ -108,7 +141,13 @@ def test_starttls_and_ssl_exclude_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("older", "wrong"),
-    [("EMAIL_PORT", "smtp"), ("EMAIL_USE_TLS", "starttls"), ("EMAIL_USE_SSL", "ssl"), ("EMAIL_TIMEOUT", "soon")],
+    [
+        ("EMAIL_HOST", "a b"),
+        ("EMAIL_PORT", "smtp"),
+        ("EMAIL_USE_TLS", "starttls"),
+        ("EMAIL_USE_SSL", "ssl"),
+        ("EMAIL_TIMEOUT", "soon"),
+    ],
 )
 def test_the_sentence_names_the_variable_that_is_set(older: str, wrong: str) -> None:
     assert refusal_of(**{older: wrong}).startswith(f"{older} is wrong: ")
@@ -127,6 +166,19 @@ def test_who_wants_backups_by_mail_says_for_whom() -> None:
     both = settings_with(EMAIL_BACKUP_ENABLED="1", EMAIL_BACKUP_RECIPIENT="a@example.com, b@example.com")
     assert both["EMAIL_BACKUP_RECIPIENT"] == ("a@example.com", "b@example.com")
     assert settings_with(BACKUP_SCHEDULE="off")["BACKUP_SCHEDULE"] is None
+
+
+@pytest.mark.parametrize("path", ["nowhere/notifier.log", "."])
+def test_a_log_that_cannot_be_written_stops_the_start(path: str, tmp_path: Path) -> None:
+    sentence = refusal_of(LOG_FILE=str(tmp_path / path))
+    assert re.fullmatch(r"LOG_FILE is wrong: [^\n]+ cannot be written \([^\n]+\)\. Example: LOG_FILE=\S+", sentence)
+
+
+def test_the_log_of_the_last_start_stays(tmp_path: Path) -> None:
+    log = tmp_path / "notifier.log"
+    log.write_text("a line\n")
+    assert settings_with(LOG_FILE=str(log))["LOG_FILE"] == str(log)
+    assert log.read_text() == "a line\n"
 
 
 def test_the_keys_of_development_seal() -> None:
@@ -228,6 +280,20 @@ def test_an_empty_value_counts_as_unset() -> None:
         ({"RETRY_DELAYS": " 1, 2.5 "}, "RETRY_DELAYS", (timedelta(seconds=1), timedelta(seconds=2.5))),
         ({"DEFAULT_CHAIN": "telegram, sms"}, "DEFAULT_CHAIN", ("telegram", "sms")),
         ({"HOST": "0.0.0.0", "PORT": "9000"}, "PUBLIC_URL", "http://0.0.0.0:9000"),  # noqa: S104
+        ({"HOST": "::1"}, "PUBLIC_URL", "http://[::1]:8000"),
+        ({"DJANGO_ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS", ["*"]),
+        (
+            {"DJANGO_ALLOWED_HOSTS": ".a.example, [::1],127.0.0.1"},
+            "ALLOWED_HOSTS",
+            [".a.example", "[::1]", "127.0.0.1"],
+        ),
+        ({"SMTP_HOST": "::1"}, "SMTP_HOST", "::1"),
+        ({"SMTP_OVERRIDE_HOSTS": "*"}, "SMTP_OVERRIDE_HOSTS", ("*",)),
+        ({"SMTP_OVERRIDE_HOSTS": "почта.рф,a_b.example:25"}, "SMTP_OVERRIDE_HOSTS", ("почта.рф", "a_b.example:25")),
+        ({"CALLBACK_HOSTS": "orders:8080,[::1]:80,::1"}, "CALLBACK_HOSTS", ("orders:8080", "[::1]:80", "::1")),
+        ({"PHONE_REGION": "de"}, "PHONE_REGION", "DE"),
+        ({"DEFAULT_FROM_EMAIL": "Shop <shop@localhost>"}, "DEFAULT_FROM_EMAIL", "Shop <shop@localhost>"),
+        ({"DEFAULT_FROM_EMAIL": '"A, B" <a@b.example>'}, "DEFAULT_FROM_EMAIL", '"A, B" <a@b.example>'),
         ({"SMTP_HOST": "new", "EMAIL_HOST": "older", "SMTP_SERVER": "oldest"}, "SMTP_HOST", "new"),
         ({"EMAIL_HOST": "older", "SMTP_SERVER": "oldest"}, "SMTP_HOST", "older"),
         ({"SMTP_HOST": "", "SMTP_SERVER": "oldest"}, "SMTP_HOST", "oldest"),
@@ -304,6 +370,30 @@ def test_the_file_beside_manage_py_is_read_unless_another_or_none_is_named(
         assert env.text("SMTP_HOST") == expected
 
 
+def test_a_file_from_windows_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "my.env").write_bytes("\ufeffSMTP_HOST=first\r\n\r\n  # a note\r\nexport SMTP_PORT=2525\r\n".encode())
+    found = settings_with(ENV_FILE=str(tmp_path / "my.env"))
+    assert (found["SMTP_HOST"], found["SMTP_PORT"]) == ("first", 2525)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"# a note\nSMTP_DEFAULT_PASSWORD: hunter2\n", "line 2"),
+        (b"SMTP DEFAULT_PASSWORD=hunter2\n", "line 1"),
+        ("SMTP_DEFAULT_PASSWORD=hunter2".encode("utf-16"), "UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_stops_the_start_and_shows_no_secret(
+    content: bytes, problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "my.env").write_bytes(content)
+    sentence = refusal_of(ENV_FILE=str(tmp_path / "my.env"))
+    assert re.fullmatch(r"ENV_FILE is wrong: [^\n]+\. Example: ENV_FILE=\.env", sentence)
+    assert problem in sentence
+    assert "hunter2" not in sentence + caplog.text
+
+
 # --- A real start ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("variables", "begins"),
@@ -321,7 +411,7 @@ def test_a_start_ends_with_the_sentence_alone(variables: dict[str, str], begins:
             env={"PATH": os.environ["PATH"], **NEEDED, **variables},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert ended.returncode == 1

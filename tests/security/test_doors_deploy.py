@@ -55,7 +55,7 @@ def check(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -95,7 +95,7 @@ def test_what_only_the_check_refuses_works_on(tmp_path: Path) -> None:
         env={**base, "ENV_FILE": str(tmp_path / "open.env")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -178,8 +178,6 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
     ({"ALLOWED_HOSTS": ["127.0.0.1"]}, "W003"),
     ({"SMTP_USE_TLS": False, "SMTP_DEFAULT_PASSWORD": CANARY}, "E012"),
     ({"SMTP_USE_TLS": False, "SMTP_DEFAULT_PASSWORD": ""}, "W004"),
-    ({"CALLBACK_HOSTS": ("*",)}, "E013"),
-    ({"CALLBACK_HOSTS": ("*.internal",)}, "E013"),
     ({"SMTP_OVERRIDE_HOSTS": ("mail.example.com", "*")}, "W005"),
     ({"DATABASES": postgres(host="db.example.com", password="")}, "E014"),
     ({"DATABASES": postgres(host="db.example.com", password="postgres")}, "E015"),

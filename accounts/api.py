@@ -25,7 +25,7 @@ from accounts.tokens import AccessToken, RefreshToken, SocketToken, WrongTokenEr
 from notifier.api_keys import Scope
 from notifier.callers import organization_of
 from notifier.limits import HOUR
-from notifier.rest import problems
+from notifier.rest import problems, refuse_any_field
 
 REGISTER = OpenApiExample(
     "Somebody registers",
@@ -246,10 +246,11 @@ class SocketTokenView(AccountsView):
         summary="Get a socket token",
         description="It opens one stream of the organization (`?token=…`) within 60 seconds. Needs an access token.",
         request=None,
-        responses={200: inputs.SocketTokenOutput, **problems(400, 429)},
+        responses={200: inputs.SocketTokenOutput, **problems(400, 413, 415, 429)},
     )
     def post(self, request: Request) -> Response:
         """200."""
+        refuse_any_field(request)
         access: Any = request.auth
         user = User.objects.get(pk=int(access["user_id"]))
         token = SocketToken.for_user(user)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse
 from django.utils.module_loading import import_string
 from kombu import Connection
 
+from api.problems import only_reads
 from notifier import ledger
 
 log = logging.getLogger(__name__)
@@ -17,11 +18,13 @@ TOO_OLD = timedelta(minutes=2)
 """A row that is due for so long means that nobody works."""
 
 
+@only_reads
 def live(_request: HttpRequest) -> JsonResponse:
     """The process answers."""
     return JsonResponse({"status": "ok"})
 
 
+@only_reads
 def ready(_request: HttpRequest) -> JsonResponse:
     """The database answers, and what is due is worked on. A broker that is out is shown, and costs only seconds."""
     checks = {"database": "ok", "broker": _broker(), "oldest_due": "ok"}

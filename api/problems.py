@@ -1,7 +1,8 @@
 """One shape for every error: RFC 9457 `application/problem+json` with `errors` of `{"code", "detail", "attr"}`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -10,9 +11,12 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 
+from api.renderers import JSONRenderer
 from notifier import rest
 from notifier.details import flat
 from notifier.limits import TooManyError
@@ -74,6 +78,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
     if getattr(error, "wait", None):
         headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
+    if (request := context.get("request")) is not None:  # the schema and the pages have renderers of their own
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     body = problem(error.status_code, list(flat(error.get_full_details())))
     return Response(body, status=error.status_code, headers=headers, content_type=CONTENT_TYPE)
 
@@ -105,6 +111,23 @@ def bare_problem(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
     return JsonResponse(problem(status, errors), status=status, content_type=CONTENT_TYPE)
 
 
+def only_reads(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """A view that changes nothing and asks for no form's token: 405 for whoever wants to write."""
+
+    @csrf_exempt
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        if request.method in SAFE_METHODS:
+            return view(request)
+        error = exceptions.MethodNotAllowed(str(request.method))
+        response = bare_problem(HTTPStatus.METHOD_NOT_ALLOWED, error.default_code, str(error.detail))
+        response.headers["Allow"] = ", ".join(SAFE_METHODS)
+        return response
+
+    return guarded
+
+
+@csrf_exempt  # what is not there is not there for a POST either
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404 outside of any view: JSON for programs, a page for people."""
     if is_a_program(request):

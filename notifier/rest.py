@@ -1,6 +1,7 @@
 """What the REST doors of all clients of the domain have in common: filters, row numbers, documented answers."""
 
 import re
+from datetime import datetime
 from typing import Any, Self
 
 from drf_spectacular.utils import OpenApiResponse
@@ -8,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
+from notifier.inputs.fields import Moment, StrictSerializer
 from notifier.outputs import ProblemOutput
 
 CONTENT_TYPE = "application/problem+json"
@@ -55,6 +57,13 @@ class Exact(serializers.CharField):
         super().__init__(required=False, trim_whitespace=False, **kwargs)
 
 
+class QueryMoment(Moment):
+    """A moment, also with the + of its offset unescaped, which a query string reads as a space."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        return super().to_internal_value(re.sub(r" (?=[0-9:]+$)", "+", value))
+
+
 class RowId(serializers.IntegerField):
     """A row's number, in plain digits."""
 
@@ -65,6 +74,11 @@ class RowId(serializers.IntegerField):
         if not re.fullmatch(r"[0-9]+", data, re.ASCII):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+def refuse_any_field(request: Request) -> None:
+    """For what takes no fields: 400 for a body that gives some, 415 for a form, as everywhere."""
+    StrictSerializer(data=request.data).is_valid(raise_exception=True)
 
 
 def row_id(digits: str) -> int:

@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def prepare(arguments: Sequence[str]) -> None:
         "DJANGO_DEBUG": "1",
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost",
         "HOST": LOOPBACK,
+        **_port(arguments),
         "PUBLIC_URL": "",
         "API_OPEN": "1",
         "REDIS_URL": "",
@@ -50,3 +52,11 @@ def prepare(arguments: Sequence[str]) -> None:
     for name in settings:
         os.environ.pop(f"{name}_FILE", None)  # it would win over the value
     os.environ.update(settings)
+
+
+def _port(arguments: Sequence[str]) -> dict[str, str]:
+    """The port of the command line as a setting: the links in mails name it."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--port", nargs="?")
+    port = parser.parse_known_args(arguments)[0].port or ""
+    return {"PORT": port} if port.isdecimal() and int(port) else {}  # what is none is the command's business

@@ -23,10 +23,9 @@ from notifier import intake, ledger
 from notifier.api_keys import Scope
 from notifier.callers import Caller, caller_of, organization_of
 from notifier.inputs import NotificationInput
-from notifier.inputs.fields import Moment
 from notifier.models import Notification, Organization, Recipient
 from notifier.outputs import BulkOutput, NotificationDetail, NotificationOutput, PlanOutput, as_accepted
-from notifier.rest import Exact, Query, RowId, page_of, problems, row_id
+from notifier.rest import Exact, Query, QueryMoment, RowId, page_of, problems, row_id
 from notifier.states import Status
 
 FAILURE = "notifier.failure"
@@ -68,8 +67,8 @@ class ListQuery(Query):
     )
     user_id = RowId()
     reference = Exact()
-    created_after = Moment(required=False)
-    created_before = Moment(required=False)
+    created_after = QueryMoment(required=False)
+    created_before = QueryMoment(required=False)
 
     def validate_channel(self, value: str) -> str:
         """A channel of this service."""
@@ -204,8 +203,9 @@ def store_bulk(caller: Caller, data: Any) -> Sequence[Any]:
         if len({str(entry) for entry in entries}) != len(entries):
             raise ValidationError({name: [_("A user stands in it twice.")]}, code="repeated")
         return intake.accept_for_each(caller.organization, content, entries, sender=caller.sender)
-    if content:
-        raise ValidationError({key: [_("There is no such field.")] for key in content}, code="unknown_field")
+    stray = ["user_id"] if name == "user_ids" else list(content)
+    if stray:
+        raise ValidationError({key: [_("There is no such field.")] for key in stray}, code="unknown_field")
     return intake.accept_many(caller.organization, entries, sender=caller.sender)
 
 

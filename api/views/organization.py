@@ -10,7 +10,7 @@ from notifier.api_keys import Scope
 from notifier.callers import caller_of
 from notifier.models import Organization
 from notifier.outputs import OrganizationOutput
-from notifier.rest import problems
+from notifier.rest import problems, refuse_any_field
 
 
 class OrganizationView(APIView):
@@ -31,10 +31,11 @@ class RotateWebhookSecretView(APIView):
         summary="Rotate the webhook secret",
         description="The old one signs beside the new one for a day.",
         request=None,
-        responses={200: OrganizationOutput, **problems()},
+        responses={200: OrganizationOutput, **problems(400, 413, 415)},
     )
     def post(self, request: Request) -> Response:
         """Make a new one."""
+        refuse_any_field(request)
         organization = caller_of(request).organization
         return Response(_shown(organization, webhook_secrets.rotate(organization)))
 

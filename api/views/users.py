@@ -14,6 +14,7 @@ from notifier import erasure
 from notifier.api_keys import Scope
 from notifier.callers import organization_of
 from notifier.inputs import RecipientInput
+from notifier.inputs.fields import Email, Phone, Text
 from notifier.models import Recipient
 from notifier.outputs import UserOutput
 from notifier.rest import Exact, Query, page_of, problems, row_id
@@ -50,13 +51,25 @@ class UserViews(GenericAPIView[Recipient]):
 class UserQuery(Query):
     """The filters of the list."""
 
-    email = Exact(help_text="Exactly this address.")
-    phone = Exact(help_text="Exactly this number, in E.164.")
+    email = Exact(help_text="This address.")
+    phone = Exact(help_text="This number, in E.164 or as it was given.")
     external_id = Exact(help_text="Exactly this id.")
 
+    def validate_email(self, value: str) -> str:
+        """As addresses are stored."""
+        return _as_stored(Email(), value)
+
     def validate_phone(self, value: str) -> str:
-        """With the + that a query string reads as a space where it was not escaped."""
-        return f"+{value[1:]}" if value.startswith(" ") else value
+        """As numbers are stored; with the + that a query string reads as a space where it was not escaped."""
+        return _as_stored(Phone(), f"+{value[1:]}" if value.startswith(" ") else value)
+
+
+def _as_stored(field: Text, value: str) -> str:
+    """What the field makes of it. Where it refuses it, nobody has it."""
+    try:
+        return field.to_internal_value(value)
+    except ValidationError:
+        return value
 
 
 @extend_schema_view(

@@ -15,7 +15,7 @@ from notifier.callers import caller_of, organization_of
 from notifier.inputs import SmtpInput
 from notifier.models import Notification
 from notifier.outputs import NotificationDetail
-from notifier.rest import problems
+from notifier.rest import problems, refuse_any_field
 
 
 class VerbViews(NotificationViews):
@@ -33,11 +33,14 @@ class CancelView(VerbViews):
     """Stop a notification."""
 
     @extend_schema(
-        summary="Cancel a notification", request=None, responses={200: NotificationDetail, **problems(404, 409)}
+        summary="Cancel a notification",
+        request=None,
+        responses={200: NotificationDetail, **problems(400, 404, 409, 413, 415)},
     )
     def post(self, request: Request, pk: str) -> Response:
         """Cancel what is queued or waiting; else 409."""
         row = self.mine(pk)
+        refuse_any_field(request)
         if not ledger.cancel(row):
             raise Conflict(_("Only what is queued or waiting can be cancelled."))
         return Response(self.detail(row.pk))
@@ -52,7 +55,7 @@ class RetryView(VerbViews):
         summary="Retry a failed notification",
         description="Every step is alive again. SMTP credentials were wiped when it failed; give them again here.",
         request=SmtpInput,
-        responses={202: NotificationDetail, **problems(400, 404, 409, 415, 429)},
+        responses={202: NotificationDetail, **problems(400, 404, 409, 413, 415, 429)},
     )
     def post(self, request: Request, pk: str) -> Response:
         """Queue a failed one again; else 409."""
@@ -77,11 +80,12 @@ class AcknowledgeView(VerbViews):
         summary="Acknowledge a notification",
         description="Stops the chain for good. Once more is fine; what was cancelled or has expired cannot be.",
         request=None,
-        responses={200: NotificationDetail, **problems(404, 409)},
+        responses={200: NotificationDetail, **problems(400, 404, 409, 413, 415)},
     )
     def post(self, request: Request, pk: str) -> Response:
         """Acknowledge; 409 for what was cancelled or has expired."""
         row = self.mine(pk)
+        refuse_any_field(request)
         if not receipts.acknowledge(row):
             raise Conflict(_("What was cancelled or has expired cannot be acknowledged."))
         return Response(self.detail(row.pk))

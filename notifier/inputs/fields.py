@@ -12,6 +12,7 @@ from zoneinfo import available_timezones
 import phonenumbers
 from django.conf import settings
 from django.core.validators import ProhibitNullCharactersValidator
+from django.utils.datastructures import MultiValueDict
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
@@ -54,6 +55,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         """As REST framework does, which asks every field what its absence means: 47 us of processor for a body of three
         of the 23 fields, and 2 so. It is left to refuse what is refused: then each field is asked, in their order.
         """
+        if isinstance(data, MultiValueDict):
+            data = {}  # an empty body that calls itself a form, in which each Flag would count as not ticked
         if type(data) is dict:
             try:
                 values = self._read(data)

@@ -176,6 +176,17 @@ def test_a_socket_token_opens_nothing_but_a_stream(api: APIClient, organization:
         assert_problem(api.get(address), 401)
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [("a=b", "application/x-www-form-urlencoded", 415), ('{"seconds": 3600}', "application/json", 400)],
+)
+def test_a_socket_token_is_made_without_wishes(
+    api: APIClient, organization: Organization, body: str, content_type: str, status: int
+) -> None:
+    headers = {"Authorization": f"Bearer {create_token(member(organization), AccessToken)}"}
+    assert_problem(api.generic("POST", reverse("accounts:socket-token"), body, content_type, headers=headers), status)
+
+
 # --- Switched off ----------------------------------------------------------------------------------------------------
 def test_without_a_key_there_are_no_accounts(api: APIClient, organization: Organization, settings: Settings) -> None:
     access = log_in(api)["access"] if member(organization) else ""

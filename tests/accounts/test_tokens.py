@@ -99,7 +99,7 @@ def test_each_ends_after_its_time(kind: Kind, lifetime: timedelta) -> None:
     text = create_token(owner_for(kind), kind)
     claims = claims_of(text)
     assert claims["exp"] - claims["iat"] == lifetime.total_seconds()
-    assert abs(claims["iat"] - time.time()) < 5
+    assert abs(claims["iat"] - time.time()) < 60
     over = signed({**claims, "iat": claims["iat"] - 10**6, "exp": int(time.time()) - 1})
     assert_refused(over, kind)
 
@@ -271,7 +271,7 @@ def test_of_twenty_uses_at_once_one_succeeds(kind: Kind, monkeypatch: pytest.Mon
     if connection.vendor != "postgresql":
         pytest.skip("SQLite in memory has one connection")
     text = create_token(owner_for(kind), kind)
-    start, used = threading.Barrier(20, timeout=20), []
+    start, used = threading.Barrier(20, timeout=60), []
     looked = tokens._is_spent
     monkeypatch.setattr(tokens, "_is_spent", lambda *found: (looked(*found), start.wait())[0])  # all see it unspent
 

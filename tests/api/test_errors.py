@@ -105,6 +105,35 @@ def test_every_status_has_the_same_shape(
     assert_problem(api.generic(method, path, body, content_type, headers=headers), status, None, code)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/api/schema/", {}, 405),
+        ("GET", "/api/schema/", {"Accept": "image/png"}, 406),
+        ("POST", "/api/docs/", {"Accept": "text/html"}, 405),
+        ("GET", "/api/redoc/", {"Accept": "image/png"}, 406),
+    ],
+)
+@pytest.mark.django_db
+def test_an_error_is_json_also_where_the_answer_is_not(
+    api: APIClient, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert_problem(api.generic(method, path, headers=headers), status)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/users/", "/api/notifications/", "/api/notifications/plan/", "/api/notifications/bulk/", "/api/deadlines/"],
+)
+@pytest.mark.parametrize("form", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+@pytest.mark.usefixtures("nothing_stored")
+def test_an_empty_form_is_refused_as_an_empty_body_is(api: APIClient, path: str, form: str) -> None:
+    """`curl -d ""` calls nothing at all a form."""
+    empty = api.generic("POST", path, "", "application/json")
+    assert_problem(empty, 400)
+    assert api.generic("POST", path, "", form).json() == empty.json()
+
+
 def test_409(api: APIClient, organization: Organization) -> None:
     row = ended(stored(organization), "sent")
     for verb in ("cancel", "retry"):

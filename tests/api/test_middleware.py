@@ -59,6 +59,16 @@ def test_no_token_is_asked_for_where_no_cookie_counts(organization: Organization
         assert strict.post(path, HELLO, content_type="application/json").status_code == status
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/health/live", 405), ("/health/ready/", 405), ("/health/nothing", 404), ("/api", 404)]
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_program_that_writes_where_nothing_is_written_hears_so(path: str, method: str, status: int) -> None:
+    answer = Client(enforce_csrf_checks=True).generic(method, path, "{}", "application/json")
+    assert_problem(answer, status, None, "not_found" if status == 404 else "method_not_allowed")
+    assert answer.headers.get("Allow") == (None if status == 404 else "GET, HEAD, OPTIONS")
+
+
 @pytest.mark.django_db
 def test_pages_keep_their_protection(admin_user: Any) -> None:
     strict = Client(enforce_csrf_checks=True)

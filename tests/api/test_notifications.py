@@ -244,6 +244,8 @@ def test_another_organizations_user_gets_nothing(api: APIClient, strangers: Reci
         ({"status": "", "channel": "", "user_id": "", "reference": ""}, ["d", "c", "b", "a"]),
         ({"created_after": "2000-01-01T00:00:00Z"}, ["d", "c", "b", "a"]),
         ({"created_after": "2100-01-01T00:00:00+03:00"}, []),
+        ({"created_before": "2100-01-01T00:00:00 03:00"}, ["d", "c", "b", "a"]),  # an unescaped + is a space
+        ({"created_after": "2100-01-01T00:00:00.123456 00:00"}, []),
         ({"created_before": "2000-01-01T00:00:00Z"}, []),
         ({"created_before": "2100-01-01T00:00:00Z"}, ["d", "c", "b", "a"]),
     ],

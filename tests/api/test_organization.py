@@ -76,6 +76,18 @@ def test_nobody_without_a_key(
     assert organization.webhook_secrets is None
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [("a=b", "application/x-www-form-urlencoded", 415), ('{"secret": "x"}', "application/json", 400)],
+)
+def test_a_rotation_takes_no_wishes(
+    api: APIClient, organization: Organization, body: str, content_type: str, status: int
+) -> None:
+    assert_problem(api.generic("POST", ROTATE, body, content_type), status)
+    organization.refresh_from_db()
+    assert organization.webhook_secrets is None
+
+
 @pytest.mark.parametrize(("method", "path"), [("post", ME), ("put", ME), ("delete", ME), ("get", ROTATE)])
 def test_other_methods_are_not_allowed(api: APIClient, organization: Organization, method: str, path: str) -> None:
     assert_problem(getattr(api, method)(path), 405)

@@ -208,6 +208,25 @@ def test_users_are_found_by_address_and_external_id(
     assert [row["external_id"] for row in response.json()["results"]] == found
 
 
+@pytest.mark.parametrize(
+    ("field", "given", "asked"),
+    [
+        ("email", "Ada@Example.COM", "Ada@Example.COM"),
+        ("email", "Ada@Example.COM", "Ada@example.com"),
+        ("phone", "+1 (202) 555-0123", "+1 (202) 555-0123"),
+        ("phone", "+1 202 555 0123", "202-555-0123"),
+        ("phone", "+12025550123", " 12025550123"),  # an unescaped + is a space
+    ],
+)
+def test_an_address_is_found_as_it_was_given(
+    api: APIClient, organization: Organization, settings: Settings, field: str, given: str, asked: str
+) -> None:
+    settings.PHONE_REGION = "US"
+    made = api.post(URL, {field: given}).json()["id"]
+    assert [row["id"] for row in api.get(URL, {field: asked}).json()["results"]] == [made]
+    assert api.get(URL, {field: "x" + asked}).json()["results"] == []
+
+
 def test_a_list_of_users_costs_the_same_however_long_it_is(api: APIClient, organization: Organization) -> None:
     def queries() -> int:
         with CaptureQueriesContext(

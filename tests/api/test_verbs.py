@@ -55,6 +55,37 @@ def test_what_is_queued_or_waiting_can_be_cancelled(api: APIClient, organization
         assert row.status == status
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        ("reason=x", "application/x-www-form-urlencoded", 415),
+        ("--x--", "multipart/form-data; boundary=x", 415),
+        ('{"reason": "x"}', "application/json", 400),
+        ("[]", "application/json", 400),
+        ("{", "application/json", 400),
+    ],
+)
+@pytest.mark.parametrize("verb", ["cancel", "acknowledge", "retry"])
+def test_no_verb_passes_over_what_it_is_told(
+    api: APIClient, organization: Organization, verb: str, body: str, content_type: str, status: int
+) -> None:
+    row = in_status(stored(organization), "failed" if verb == "retry" else "queued")
+    before = row.status
+    assert_problem(api.generic("POST", f"{URL}{row.pk}/{verb}/", body, content_type), status)
+    row.refresh_from_db()
+    assert row.status == before
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", ""])
+@pytest.mark.parametrize("verb", ["cancel", "acknowledge", "retry"])
+def test_a_verb_needs_no_body_whatever_that_is_called(
+    api: APIClient, organization: Organization, verb: str, content_type: str
+) -> None:
+    row = in_status(stored(organization), "failed" if verb == "retry" else "queued")
+    answer = api.generic("POST", f"{URL}{row.pk}/{verb}/", "", content_type)
+    assert answer.status_code == (202 if verb == "retry" else 200), answer.content
+
+
 def test_a_second_cancel_is_a_conflict(api: APIClient, organization: Organization) -> None:
     row = stored(organization)
     assert api.post(f"{URL}{row.pk}/cancel/").status_code == 200

@@ -6,6 +6,8 @@ import pytest
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.db.models.signals import post_migrate
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 from xdist.remote import Producer
@@ -17,6 +19,10 @@ from notifier.models import DEFAULT_SLUG, Organization
 from tests.clients import FrontClient
 
 pytest_plugins = ["tests.servers.fixtures"]
+
+# How long an example takes says more about the machine, and what else it does, than about us.
+hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any machine")
 
 LONG = (  # what takes longest, since it waits for real processes
     "tests/notifier/test_workers.py",

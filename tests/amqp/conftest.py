@@ -55,7 +55,7 @@ class Jobs:
 class Until(Event):
     """Set as soon as it is true, or too late."""
 
-    def __init__(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+    def __init__(self, condition: Callable[[], bool], seconds: float = 90) -> None:
         super().__init__()
         self._condition, self._end = condition, time.monotonic() + seconds
 

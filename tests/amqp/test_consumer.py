@@ -66,7 +66,7 @@ def test_a_stop_while_the_database_is_away_loses_nothing(
     for _ in range(session.PREFETCH + 10):
         jobs.put(MAIL)
     JobConsumer(jobs.url, jobs.name, organization, Until(tried.is_set)).run()
-    wait_until(lambda: jobs.waiting() == session.PREFETCH + 10, 5, "all are back")
+    wait_until(lambda: jobs.waiting() == session.PREFETCH + 10, 30, "all are back")
     assert jobs.dead() == []
 
 

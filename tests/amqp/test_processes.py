@@ -88,12 +88,12 @@ def test_of_a_thousand_the_malformed_are_put_aside_and_the_others_are_stored_wha
         body = b"{" if nth % 100 == 50 else job(f"text {nth}")
         message = amqp.Message(body, delivery_mode=2, message_id=f"job {nth}")
         channel._basic_publish(message, exchange="", routing_key=jobs.name)  # without a confirmation each
-    wait_until(lambda: jobs.waiting() == 1000, 10, "all are published")
+    wait_until(lambda: jobs.waiting() == 1000, 60, "all are published")
     connection.release()
     consumer = service.consumer(jobs.name)
     with consumer:
-        consumer.wait_for(lambda: len(service.messages()) - before > 100, what="some are stored")
-        assert consumer.stop(signal.SIGINT, seconds=5) == 0
+        consumer.wait_for(lambda: len(service.messages()) - before > 0, what="some are stored")
+        assert consumer.stop(signal.SIGINT) == 0
         assert "so far" in consumer.output
         assert jobs.waiting()
         consumer.start()

@@ -130,7 +130,7 @@ def test_a_broker_that_takes_nothing_is_told_in_words_without_its_password(
     with pytest.raises(BrokerError, match=words) as failed:
         publish(MAIL, jobs.name, address(jobs))
     assert CANARY not in str(failed.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_what_the_broker_does_not_keep_is_an_error(jobs: Jobs) -> None:
@@ -189,5 +189,5 @@ def test_a_broker_that_does_not_prove_its_own_name_gets_no_password(
     thread = hear(listening, context, heard)
     with pytest.raises(BrokerError, match=words):
         publish(MAIL, "q", f"{before}amqps://guest:{CANARY}@127.0.0.1:{listening.getsockname()[1]}//")
-    thread.join(5)
+    thread.join(30)
     assert heard == said

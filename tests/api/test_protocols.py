@@ -13,7 +13,7 @@ import uvicorn
 
 from notifier import heads
 from notifier.heads import BoundedHeads, BoundedSockets
-from tests.servers.base import free_port, wait_until
+from tests.servers.base import wait_until
 
 pytestmark = pytest.mark.real_server
 
@@ -35,19 +35,20 @@ async def endless(scope: Any, receive: Any, send: Any) -> None:
 @contextmanager
 def serving(application: Any) -> Iterator[tuple[uvicorn.Server, int]]:
     """This application in a thread, under our protocols; the server and its port."""
-    port = free_port()
+    door = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        application, port=port, http=BoundedHeads, ws=BoundedSockets, lifespan="off", log_config=None, access_log=False
+        application, http=BoundedHeads, ws=BoundedSockets, lifespan="off", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, args=([door],))
     thread.start()
-    wait_until(lambda: server.started, 10, "it listens")
+    wait_until(lambda: server.started, 30, "it listens")
     try:
-        yield server, port
+        yield server, door.getsockname()[1]
     finally:
         server.force_exit = server.should_exit = True
-        thread.join(10)
+        thread.join(30)
+        door.close()
     assert not thread.is_alive()
 
 
@@ -61,10 +62,16 @@ PLAIN = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 @pytest.mark.parametrize("request_", [PLAIN, HANDSHAKE])
 def test_who_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
     monkeypatch.setattr(heads, "STALLED_SECONDS", 0.3)
-    with serving(endless) as (server, port), socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    begun = threading.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await endless(scope, receive, send)
+
+    with serving(application) as (server, port), socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(request_)
-        wait_until(lambda: bool(server.server_state.connections), 5, "it answers")
-        wait_until(lambda: not server.server_state.connections, 10, "it hangs up")
+        assert begun.wait(30)
+        wait_until(lambda: not server.server_state.connections, 30, "it hangs up")
 
 
 @pytest.mark.parametrize("behind", [PLAIN, HANDSHAKE])
@@ -82,12 +89,12 @@ def test_who_leaves_is_missed_also_where_he_asked_for_more(behind: bytes) -> Non
         left.append(scope["type"])
 
     with serving(stream) as (_server, port):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
             client.sendall(PLAIN)
             assert client.recv(10)
             client.sendall(behind)
             time.sleep(0.1)
-        wait_until(lambda: left == ["http"], 5, "the first answer has ended")
+        wait_until(lambda: left == ["http"], 30, "the first answer has ended")
 
 
 def test_who_does_not_read_is_not_answered_without_end() -> None:
@@ -119,7 +126,7 @@ async def patient(scope: Any, receive: Any, send: Any) -> None:
 
 
 def test_a_text_that_is_none_ends_the_connection_and_is_no_story_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with serving(patient) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with serving(patient) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(HANDSHAKE)
         assert client.recv(4096).startswith(b"HTTP/1.1 101")
         client.sendall(b"\x81\x82\0\0\0\0\xff\xfe")

@@ -134,7 +134,7 @@ def test_a_person_who_is_just_changed_holds_nobody_else_up() -> None:
         with transaction.atomic():
             Recipient.objects.select_for_update().get(pk=locked)
             held.set()
-            assert done.wait(30)
+            assert done.wait(60)
 
     with ThreadPoolExecutor(1) as pool:
         holding = pool.submit(in_thread, hold)
@@ -142,7 +142,7 @@ def test_a_person_who_is_just_changed_holds_nobody_else_up() -> None:
         wishes = [wish(organization, {"user_id": n, "message": "Hello"}, [locked, free]) for n in (0, 1, 1)]
         granted = insertion.insert_some(wishes)
         done.set()
-        holding.result(30)
+        holding.result(60)
     assert [got and got[1] and got[1].pk for got in granted] == [None, free, free]
     assert insertion.insert_one(wishes[0]) is not None
 

@@ -40,7 +40,7 @@ def followed(commands: str, directory: Path, **environment: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), str(programs() or ""), os.environ["PATH"]])
     done = subprocess.run(
         ["/bin/sh", "-ec", commands], cwd=directory, env={**os.environ, **environment, "PATH": path},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 

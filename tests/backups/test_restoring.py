@@ -62,13 +62,13 @@ class Restored:
         return list(cursor.fetchall())
 
     def _run(self, line: str) -> None:
-        done = subprocess.run(["/bin/sh", "-ec", line], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(["/bin/sh", "-ec", line], capture_output=True, text=True, timeout=100, check=False)
         assert (done.returncode, done.stderr) == (0, ""), line
 
 
 def writing(url: str, end: threading.Event, done: list[str]) -> None:
     """Two rows a transaction, in two tables: whoever sees one sees both."""
-    opened: Any = psycopg2.connect(url) if ON_POSTGRES else sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)
+    opened: Any = psycopg2.connect(url) if ON_POSTGRES else sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)
     number = 0
     while not end.is_set():
         number += 1
@@ -182,7 +182,7 @@ def by_program(text: str, directory: Path) -> sqlite3.Connection:
     program = shutil.which("sqlite3")
     if program is None:
         pytest.skip("the program sqlite3 is not there")
-    subprocess.run([program, "-bail", directory / "new.db"], input=text.encode(), check=True, timeout=60)
+    subprocess.run([program, "-bail", directory / "new.db"], input=text.encode(), check=True, timeout=100)
     return sqlite3.connect(directory / "new.db")
 
 
@@ -216,7 +216,7 @@ def verify(*arguments: str) -> str:
 
 def nothing_is_left(latest: Path, *but: str) -> bool:
     """Whether verifications have removed what they made; those that others run on this server now, soon."""
-    wait_until(lambda: scratch_left(latest) == list(but), 30, "nothing is left")
+    wait_until(lambda: scratch_left(latest) == list(but), 60, "nothing is left")
     return True
 
 

@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import APIRequestContext, Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import APIRequestContext, Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.servers.base import free_port
 from tests.servers.processes import ProjectProcess
@@ -34,13 +35,38 @@ POLICY = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _patience() -> Iterator[None]:
+    """What is expected of a page may take long on a busy machine."""
+    expect.set_options(timeout=40_000)
+    yield
+    expect.set_options(timeout=5_000)
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running demo, whose next round begins after a few seconds and whose circuits stay closed."""
-    directory, port = tmp_path_factory.mktemp("demo"), free_port()
+def demo_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the demo's database."""
+    return tmp_path_factory.mktemp("demo") / "demo.sqlite3"
+
+
+@pytest.fixture
+def next_round(demo_database: Path) -> Callable[[], None]:
+    """Lets the time pass until the next round of all that waits for one."""
+
+    def begin() -> None:
+        with closing(sqlite3.connect(demo_database, timeout=30)) as connection, connection:
+            connection.execute("UPDATE notifier_notification SET due_at = datetime('now') WHERE status = 'queued'")
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def demo(demo_database: Path) -> Iterator[str]:
+    """The address of a running demo, whose next round begins when a test says so and whose circuits stay closed."""
+    directory, port = demo_database.parent, free_port()
     environment = {
-        "DATABASE_URL": f"sqlite:///{directory / 'demo.sqlite3'}",
-        "RETRY_DELAYS": "3",
+        "DATABASE_URL": f"sqlite:///{demo_database}",
+        "RETRY_DELAYS": "600",
         "CIRCUIT_FAILURES": "0",
         "API_THROTTLE_SEND": "",
         "LOG_LEVEL": "WARNING",
@@ -56,7 +82,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def is_up(url: str) -> bool:
     """Whether it answers with 200."""
     try:
-        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own demo
+        with urlopen(url, timeout=10) as answer:  # noqa: S310 - our own demo
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
@@ -127,7 +153,7 @@ def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
         route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": POLICY})
 
     context.route(address, strictly)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(40_000)
     visit = Visit(context.new_page(), address)
     visit.watch()
     forget_people(context.request, address)

@@ -53,7 +53,7 @@ class Somebody:
             found[:] = re.findall(rf"https?://[^/\s]+/(accounts/{page}/#token=\S+)", "\n".join(texts))
             return bool(found)
 
-        wait_until(look, 20, "the mail")
+        wait_until(look, 30, "the mail")
         return found[-1]
 
     def logs_in(self, password: str) -> bool:
@@ -66,7 +66,7 @@ class Somebody:
 def somebody(browser: Browser, demo: str, language: str, **options: Any) -> Iterator[Somebody]:
     """At the end the console must have been silent but for refusals, and no address may have carried a token."""
     context = browser.new_context(locale=language, reduced_motion="reduce", **options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(40_000)
 
     def strictly(route: Any) -> None:
         answer = route.fetch()

@@ -95,7 +95,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def look(browser: Browser, service: str) -> Iterator[Look]:
     """A browser's window; at its end nothing may have been refused, and nothing asked outside."""
     context = browser.new_context(locale="en", viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(40_000)
     opened = Look(context.new_page(), service)
     opened.watch()
     yield opened

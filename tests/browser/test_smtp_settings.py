@@ -79,7 +79,7 @@ def window(browser: Browser, service: Service) -> Window:
     @contextmanager
     def opened(**options: Any) -> Iterator[Look]:
         context = browser.new_context(**{"locale": "en", "viewport": WIDE, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(40_000)
         look = Look(context.new_page(), service.address)
         look.watch()
         look.sign_in()

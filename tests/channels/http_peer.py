@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-PATIENCE = 20.0
+from tests.servers.base import wait_until
+
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class HttpPeer:
 
     def plan(self, *acts: Act) -> None:
         self._plan.extend(acts)
+
+    def came(self, count: int) -> bool:
+        """Whether so many requests have come and no more. Those that a client gave up may still be on their way."""
+        wait_until(lambda: len(self.requests) >= count, PATIENCE, f"{count} requests have come")
+        return len(self.requests) == count
 
     @property
     def unused(self) -> int:
@@ -257,8 +264,9 @@ def http_peer(tls: ssl.SSLContext | None = None, otherwise: Act | None = None) -
         assert not thread.is_alive(), "a connection of the peer is still open"
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of this machine on which nobody listens. It is kept meanwhile, so that no other process can take it."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]

@@ -17,6 +17,10 @@ class Hang:
     """Say nothing more until the peer is closed."""
 
 
+class Held:
+    """Behave, but not before the test says `go_on`."""
+
+
 class Drop:
     """Close the connection."""
 
@@ -33,7 +37,7 @@ class Drip:
     every: float = 0.1
 
 
-Action = str | bytes | type[Hang] | type[Drop] | type[Reset] | Drip
+Action = str | bytes | type[Hang] | type[Held] | type[Drop] | type[Reset] | Drip
 """A str is a reply, its CRLF is added; bytes go out as they are."""
 
 _LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # on close: no waiting, RST
@@ -100,6 +104,8 @@ class SmtpPeer:
         self.connections = 0
         self.most_connections = most_connections
         self.released = threading.Event()
+        self.go_on = threading.Event()
+        self.is_silent = threading.Event()  # a step came to `Hang` or `Drip`
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -115,6 +121,7 @@ class SmtpPeer:
     def close(self) -> None:
         """Stop listening and break what is open."""
         self.released.set()
+        self.go_on.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -146,13 +153,17 @@ class SmtpPeer:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each reply goes out at once
             self.connections += 1
-            self._serve_in_thread(self._serve, connection, self.connections)
+            is_one_too_many = len(self._open) >= self.most_connections
+            if not is_one_too_many:
+                self._open.add(connection)
+            if self.released.is_set():
+                self.drop_connections()
+            self._serve_in_thread(self._serve, connection, self.connections, is_one_too_many)
 
-    def _serve(self, connection: socket.socket, number: int) -> None:
+    def _serve(self, connection: socket.socket, number: int, is_one_too_many: bool) -> None:
         dialogue = _Dialogue(self, connection, number)
-        self._open.add(connection)
         try:
-            if len(self._open) > self.most_connections:
+            if is_one_too_many:
                 connection.sendall(b"421 4.7.0 too many connections\r\n")
                 return
             dialogue.run()
@@ -269,9 +280,15 @@ class _Dialogue:
         self._secure = True
 
     def _do(self, step: str, routine: str = "") -> None:
-        self._act(self._peer.next_action(step) or routine or _ROUTINE[step])
+        action = self._peer.next_action(step)
+        if action is Held:
+            self._peer.go_on.wait()
+            action = None
+        self._act(action or routine or _ROUTINE[step])
 
     def _act(self, action: Action) -> None:
+        if action is Hang or isinstance(action, Drip):
+            self._peer.is_silent.set()
         match action:
             case str():
                 self._send(action)

@@ -16,8 +16,8 @@ from tests.channels.http_peer import (
     HttpPeer,
     answer,
     answer_partly,
+    closed_port,
     drop_after_reading,
-    free_port,
     hang_after_reading,
     http_peer,
 )
@@ -160,8 +160,8 @@ def test_a_broken_answer_lets_nobody_in(peer: HttpPeer, name: str, row: int) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nobody_is_there(name: str) -> None:
-    with pytest.raises(TemporaryError) as raised:
-        checked(name, f"http://127.0.0.1:{free_port()}")
+    with closed_port() as port, pytest.raises(TemporaryError) as raised:
+        checked(name, f"http://127.0.0.1:{port}")
     assert raised.value.code == "unreachable"
     told(raised)
 

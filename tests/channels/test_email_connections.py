@@ -4,10 +4,9 @@ import os
 import socket
 import ssl
 import threading
-import time
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -20,10 +19,12 @@ import trustme
 from channels.base import Message
 from channels.email import EmailChannel, SmtpAccount
 from channels.errors import InvalidRecipientError, MisconfiguredError, TemporaryError, UnknownOutcomeError
-from tests.channels.smtp_peer import Drip, Drop, Hang, SmtpPeer
+from tests.channels.patience import Patience
+from tests.channels.smtp_peer import Drop, Hang, Held, SmtpPeer
+from tests.servers.base import wait_until
 
 HELLO = Message(to="user@example.com", subject="Hello", text="Hello!", reference="ref-1")
-SHORT = {"timeout": timedelta(seconds=0.3), "reply_timeout": timedelta(seconds=0.4)}
+LONG, SHORT = timedelta(seconds=30), timedelta(seconds=0.3)
 
 
 @pytest.fixture
@@ -34,15 +35,8 @@ def channel() -> Iterator[EmailChannel]:
 
 
 def account(port: int, **options: Any) -> SmtpAccount:
-    options = {"host": "127.0.0.1", "security": "none", "from_email": "sender@example.org", **options}
+    options = {"host": "127.0.0.1", "security": "none", "from_email": "sender@example.org", "timeout": LONG, **options}
     return SmtpAccount(port=port, **options)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < limit, "it never came true"
-        time.sleep(0.01)
 
 
 # Kept connections
@@ -100,10 +94,13 @@ def test_a_kept_connection_that_breaks_after_the_handover_is_not_tried_again(cha
 def test_a_kept_connection_that_fails_otherwise_has_failed(
     channel: EmailChannel, step: str, action: Any, code: str
 ) -> None:
+    patience = Patience()
     with SmtpPeer({step: ["250 ok", action]}) as peer:
-        channel.send(HELLO, account(peer.port, **SHORT))
+        channel.send(HELLO, account(peer.port, timeout=patience))
+        if action is Hang:
+            patience.span = 0.3
         with pytest.raises(TemporaryError) as raised:
-            channel.send(HELLO, account(peer.port, **SHORT))
+            channel.send(HELLO, account(peer.port, timeout=patience))
         assert raised.value.code == code
         assert peer.connections == 1
 
@@ -118,10 +115,13 @@ def test_after_a_refusal_the_connection_serves_the_next_message(channel: EmailCh
 
 
 def test_a_connection_out_of_step_is_not_kept(channel: EmailChannel) -> None:
+    patience = Patience()
+    patience.span = 0.3
     with SmtpPeer({"END": Hang}) as peer:
         with pytest.raises(UnknownOutcomeError):
-            channel.send(HELLO, account(peer.port, **SHORT))
-        channel.send(HELLO, account(peer.port, **SHORT))
+            channel.send(HELLO, account(peer.port, reply_timeout=patience))
+        patience.span = 30
+        channel.send(HELLO, account(peer.port, reply_timeout=patience))
         assert [mail.connection for mail in peer.taken] == [1, 2]
 
 
@@ -137,7 +137,7 @@ def test_an_idle_connection_is_closed_with_a_goodbye() -> None:
     channel = EmailChannel(idle=timedelta(seconds=0.2))
     with SmtpPeer() as peer:
         channel.send(HELLO, account(peer.port))
-        wait_until(lambda: peer.commands[-1] == "QUIT")
+        wait_until(lambda: peer.commands[-1] == "QUIT", 30, "it says goodbye")
         channel.send(HELLO, account(peer.port))
         assert peer.connections == 2
         channel.close()
@@ -154,7 +154,7 @@ def test_a_connection_carries_only_so_many_messages() -> None:
 
 def test_many_threads_share_the_connections_of_an_account() -> None:
     channel = EmailChannel(connections=2)
-    with SmtpPeer({"END": [Drip("250 ok", every=0.03)] * 4}) as peer:
+    with SmtpPeer({"END": [Held, Held]}) as peer:
         together = threading.Barrier(4)
 
         def send(number: int) -> str:
@@ -163,11 +163,14 @@ def test_many_threads_share_the_connections_of_an_account() -> None:
             return "".join(channel.send(message, account(peer.port)).provider_id for _ in range(5))
 
         with ThreadPoolExecutor(4) as threads:
-            assert len(list(threads.map(send, range(4)))) == 4
+            sent = threads.map(send, range(4))
+            wait_until(lambda: len(peer.taken) == 2, 30, "two are under way at once")
+            peer.go_on.set()
+            assert len(list(sent)) == 4
         assert len(peer.taken) == 20
         assert peer.connections == 2
         channel.close()
-        assert peer.commands.count("QUIT") == 2
+        wait_until(lambda: peer.commands.count("QUIT") == 2, 30, "it says goodbye on both")
         channel.send(HELLO, account(peer.port))  # closed is not over
         channel.close()
 
@@ -178,8 +181,11 @@ def test_a_child_process_does_not_talk_on_its_parents_connection(channel: EmailC
         channel.send(HELLO, account(peer.port))
         child = os.fork()
         if child == 0:
-            channel.send(HELLO, account(peer.port))
-            os._exit(0)
+            try:
+                channel.send(HELLO, account(peer.port))
+                os._exit(0)
+            finally:
+                os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         channel.send(HELLO, account(peer.port))
         assert [mail.connection for mail in peer.taken] == [1, 2, 1]
@@ -309,9 +315,10 @@ def test_a_handshake_that_hangs_or_breaks_is_temporary(channel: EmailChannel, se
     for action, code in ((Hang, "timeout"), (Drop, "unreachable")):
         step = "connect" if security == "ssl" else "STARTTLS"
         greeting = {"EHLO": "250-peer.test\r\n250 STARTTLS"} if security == "starttls" else {}
+        timeout = SHORT if action is Hang else LONG
         with SmtpPeer({step: action, **greeting}) as peer:
             with pytest.raises(TemporaryError) as raised:
-                channel.send(HELLO, account(peer.port, security=security, **SHORT))
+                channel.send(HELLO, account(peer.port, security=security, timeout=timeout))
             assert raised.value.code == code
 
 

@@ -22,6 +22,7 @@ from tests.channels import http_peer as peers
 from tests.channels.http_peer import Act, HttpPeer, answer, http_peer
 
 NUMBER = "+12015550100"
+SHORT, LONG = timedelta(seconds=1), timedelta(seconds=30)
 
 TOOK = answer(200, {"id": 7, "cnt": 1})
 BUSY = answer(503, b"")
@@ -45,12 +46,12 @@ def channel() -> Iterator[SmsChannel]:
     made.close()
 
 
-def account(pair: tuple[HttpPeer, HttpPeer], **options: Any) -> SmsAccount:
+def account(pair: tuple[HttpPeer, HttpPeer], timeout: timedelta = LONG, **options: Any) -> SmsAccount:
     first, second = pair
     return SmsAccount(
         providers=(
-            GatewayProvider(f"{first.url}/sms", timeout=timedelta(seconds=1)),
-            SmscProvider("me", "secret", api_url=second.url),
+            GatewayProvider(f"{first.url}/sms", timeout=timeout),
+            SmscProvider("me", "secret", api_url=second.url, timeout=LONG),
         ),
         **options,
     )
@@ -59,7 +60,8 @@ def account(pair: tuple[HttpPeer, HttpPeer], **options: Any) -> SmsAccount:
 def send(channel: SmsChannel, pair: tuple[HttpPeer, HttpPeer], first: Act, second: Act, text: str = "Hello") -> Receipt:
     pair[0].plan(first)
     pair[1].plan(second)
-    return channel.send(Message(to=NUMBER, text=text, reference="n-1"), account(pair))
+    timeout = SHORT if first is peers.hang_after_reading else LONG
+    return channel.send(Message(to=NUMBER, text=text, reference="n-1"), account(pair, timeout))
 
 
 def failure(channel: SmsChannel, pair: tuple[HttpPeer, HttpPeer], first: Act, second: Act) -> Any:
@@ -94,12 +96,13 @@ def test_where_a_provider_is_the_trouble_the_next_one_steps_in(
 
 
 def test_a_provider_that_is_not_there_is_stepped_over(channel: SmsChannel, pair: tuple[HttpPeer, HttpPeer]) -> None:
-    gone = GatewayProvider(f"http://127.0.0.1:{peers.free_port()}")
     pair[0].plan(TOOK)
-    receipt = channel.send(
-        Message(to=NUMBER, text="Hello", reference="n-1"),
-        SmsAccount(providers=(gone, GatewayProvider(pair[0].url))),
-    )
+    with peers.closed_port() as port:
+        gone = GatewayProvider(f"http://127.0.0.1:{port}")
+        receipt = channel.send(
+            Message(to=NUMBER, text="Hello", reference="n-1"),
+            SmsAccount(providers=(gone, GatewayProvider(pair[0].url))),
+        )
     assert receipt.detail.startswith("Sent through http (http: ")
 
 

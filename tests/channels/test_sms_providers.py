@@ -306,14 +306,16 @@ def test_new_codes(channel: SmsChannel, peer: HttpPeer, name: str, body: object,
 @pytest.mark.parametrize("act", [peers.drop_after_reading, peers.reset_after_reading, peers.hang_after_reading])
 def test_silence_after_the_request_is_unknown(channel: SmsChannel, peer: HttpPeer, name: str, act: Act) -> None:
     peer.plan(act)
-    error = failure(channel, providers(peer.url, timeout=timedelta(seconds=1))[name])
+    timeout = timedelta(seconds=1 if act is peers.hang_after_reading else 30)
+    error = failure(channel, providers(peer.url, timeout=timeout)[name])
     check(error, UnknownOutcomeError, "outcome_unknown", None)
-    assert len(peer.requests) == 1
+    assert peer.came(1)
 
 
 @pytest.mark.parametrize("name", ["twilio", "smsru", "smsc", "http"])
 def test_nobody_listens(channel: SmsChannel, name: str) -> None:
-    error = failure(channel, providers(f"http://127.0.0.1:{peers.free_port()}")[name])
+    with peers.closed_port() as port:
+        error = failure(channel, providers(f"http://127.0.0.1:{port}")[name])
     check(error, TemporaryError, "unreachable", None)
     assert error.detail.startswith(f"{name}: ")
 

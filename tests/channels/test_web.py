@@ -28,8 +28,8 @@ from tests.channels.http_peer import Act, Connection, HttpPeer, answer, answer_a
 
 SECRET = "123456:very-secret-token"
 BODY = Body(b'{"text": "Hello"}', "application/json")
-SHORT = timedelta(seconds=0.4)
-LONG = timedelta(seconds=15)
+SHORT = timedelta(seconds=1)
+LONG = timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -69,7 +69,8 @@ def test_a_reply_is_returned_whatever_its_status(client: WebClient, peer: HttpPe
 
 
 def test_nobody_listens(client: WebClient) -> None:
-    error = failure(client, f"http://127.0.0.1:{peers.free_port()}")
+    with peers.closed_port() as port:
+        error = failure(client, f"http://127.0.0.1:{port}")
     assert (type(error), error.code) == (TemporaryError, "unreachable")
 
 
@@ -86,12 +87,12 @@ def test_a_hanging_name_service_takes_half_of_the_time_at_most(
     client: WebClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: over.wait(20) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: over.wait(60) and [])
     begun_at = time.monotonic()
     error = failure(client, "http://api.example.test", timeout=timedelta(seconds=0.6))
     over.set()
     assert (type(error), error.code) == (TemporaryError, "unreachable")
-    assert 0.25 < time.monotonic() - begun_at < 3
+    assert 0.25 < time.monotonic() - begun_at < 20
 
 
 def test_a_connection_that_breaks_while_we_write_left_nothing(client: WebClient, peer: HttpPeer) -> None:
@@ -146,30 +147,30 @@ def test_a_private_address_is_refused_where_only_public_ones_may_be_reached(peer
 
 
 @pytest.mark.parametrize(
-    "act",
+    ("act", "timeout"),
     [
-        peers.drop_after_reading,
-        peers.reset_after_reading,
-        peers.hang_after_reading,
-        answer_partly(b"HTTP/1.1 20"),
-        answer_partly(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
-        answer_partly(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"),
-        answer_partly(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
-        drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, pause=0.05),
-        drip(peers.reply_bytes(200, b"{}" + b" " * 1000), pause=0.02),
+        (peers.drop_after_reading, LONG),
+        (peers.reset_after_reading, LONG),
+        (peers.hang_after_reading, SHORT),
+        (answer_partly(b"HTTP/1.1 20"), LONG),
+        (answer_partly(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), LONG),
+        (answer_partly(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"), LONG),
+        (answer_partly(b"SSH-2.0-OpenSSH_9\r\n\r\n"), LONG),
+        (drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, pause=0.05), SHORT),
+        (drip(peers.reply_bytes(200, b"{}" + b" " * 5000), pause=0.02), SHORT),
     ],
     ids=["drop", "reset", "hang", "half a status", "half a body", "half a chunk", "no HTTP", "drip heads", "drip body"],
 )
 def test_after_the_hand_over_silence_is_unknown_and_nothing_is_repeated(
-    client: WebClient, peer: HttpPeer, act: Act
+    client: WebClient, peer: HttpPeer, act: Act, timeout: timedelta
 ) -> None:
     peer.plan(act)
     peer.otherwise = answer(200, {})
     begun_at = time.monotonic()
-    error = failure(client, peer.url, timeout=timedelta(seconds=1))
+    error = failure(client, peer.url, timeout=timeout)
     assert (type(error), error.code) == (UnknownOutcomeError, "outcome_unknown")
-    assert len(peer.requests) == 1
-    assert time.monotonic() - begun_at < 5
+    assert time.monotonic() - begun_at < 20
+    assert peer.came(1)
 
 
 def test_an_error_whose_body_breaks_off_is_an_error_all_the_same(client: WebClient, peer: HttpPeer) -> None:
@@ -203,7 +204,7 @@ def test_an_endless_reply_is_cut_and_its_connection_closed(client: WebClient, pe
     peer.plan(flood)
     reply = post(client, peer.url)
     assert (reply.status, len(reply.body), reply.record()) == (status, web_session.MAX_REPLY_BYTES, {})
-    assert peer.hung_up.wait(10)
+    assert peer.hung_up.wait(peers.PATIENCE)
 
 
 # Kept connections
@@ -223,7 +224,7 @@ def test_a_connection_is_kept_and_a_thread_has_its_own(client: WebClient, peer: 
 def test_a_kept_connection_that_the_server_closed_is_noticed_before_use(client: WebClient, peer: HttpPeer) -> None:
     peer.plan(answer_and_close(200, {}), answer(200, {"second": True}))
     post(client, peer.url)
-    assert peer.hung_up.wait(10)
+    assert peer.hung_up.wait(peers.PATIENCE)
     assert post(client, peer.url).record() == {"second": True}
     assert len(peer.requests) == 2
 
@@ -242,7 +243,7 @@ def test_a_closed_client_works_again(client: WebClient, peer: HttpPeer) -> None:
     peer.otherwise = answer(200, {})
     post(client, peer.url)
     client.close()
-    assert peer.hung_up.wait(10)
+    assert peer.hung_up.wait(peers.PATIENCE)
     assert post(client, peer.url).status == 200
 
 
@@ -269,10 +270,11 @@ def test_cookies_netrc_and_proxies_stay_out(
     netrc = tmp_path / "netrc"
     netrc.write_text("default login a password b")
     monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{peers.free_port()}")
     peer.otherwise = answer(200, {}, {"Set-Cookie": "account=one; Path=/"})
-    post(client, peer.url)
-    post(client, peer.url)
+    with peers.closed_port() as port:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        post(client, peer.url)
+        post(client, peer.url)
     assert not {"cookie", "authorization"} & peer.requests[1].headers.keys()
 
 
@@ -358,15 +360,21 @@ def test_plain_http_where_tls_was_expected_left_nothing(client: WebClient, peer:
     assert (type(error), error.code) == (TemporaryError, "unreachable")
 
 
-@pytest.mark.parametrize("act", [peers.drop_after_reading, drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 99, pause=0.05)])
+@pytest.mark.parametrize(
+    ("act", "seconds"),
+    # Half of the time is for the handshake, which has to succeed.
+    [(peers.drop_after_reading, 60), (drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 999, pause=0.05), 3)],
+    ids=["drop", "drip"],
+)
 def test_after_the_hand_over_silence_is_unknown_with_tls_too(
-    authority: trustme.CA, trusting: WebClient, act: Act
+    authority: trustme.CA, trusting: WebClient, act: Act, seconds: int
 ) -> None:
     with http_peer(server_side(authority, "127.0.0.1"), act) as peer:
         begun_at = time.monotonic()
-        error = failure(trusting, peer.url, timeout=timedelta(seconds=1))
-    assert (type(error), len(peer.requests)) == (UnknownOutcomeError, 1)
-    assert time.monotonic() - begun_at < 5
+        error = failure(trusting, peer.url, timeout=timedelta(seconds=seconds))
+        assert time.monotonic() - begun_at < 30
+        assert peer.came(1)
+    assert type(error) is UnknownOutcomeError
 
 
 # The sockets underneath
@@ -379,7 +387,8 @@ def test_the_socket_layer_refuses_to_work_outside_a_request() -> None:
 
 def test_every_address_of_a_name_is_tried(client: WebClient, peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
     real = net.resolve
-    dead = net.Address(socket.AF_INET, ("127.0.0.1", peers.free_port()))
-    monkeypatch.setattr(net, "resolve", lambda *args, **options: [dead, *real(*args, **options)])
     peer.plan(answer(200, {}))
-    assert post(client, peer.url).status == 200
+    with peers.closed_port() as port:
+        dead = net.Address(socket.AF_INET, ("127.0.0.1", port))
+        monkeypatch.setattr(net, "resolve", lambda *args, **options: [dead, *real(*args, **options)])
+        assert post(client, peer.url).status == 200

@@ -19,7 +19,7 @@ from tests.conftest import FakeRegistry
 from tests.faults.ledger_machine import LedgerMachine
 from tests.notifier.rows import change, let_lease_lapse, stored, story
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(900)]
 THOROUGH = settings(
     max_examples=60,
     stateful_step_count=50,

@@ -286,6 +286,6 @@ def test_when_the_server_is_back_one_probe_finds_out_and_all_go_its_way_again(
     for _ in range(3):
         passed(stored("email", "sms"))
     fakes["email"].always = None
-    wait_until(lambda: story(passed(stored("email", "sms")))[0] == ("email", "accepted"), 10, "the probe goes through")
+    wait_until(lambda: story(passed(stored("email", "sms")))[0] == ("email", "accepted"), 30, "the probe goes through")
     delivery.deliver([stored("email").pk for _ in range(20)])
     assert len(fakes["email"].sent) == 21

@@ -1,8 +1,8 @@
 """Status callbacks are as safe as the messages that they tell of, and lead nowhere inside."""
 
 import socket
-import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -90,7 +90,10 @@ def test_many_workers_tell_each_event_once(fakes: FakeRegistry, peer: HttpPeer) 
 
 @threads
 @pytest.mark.django_db(transaction=True)
-def test_a_slow_receiver_keeps_no_message_back(fakes: FakeRegistry, peer: HttpPeer) -> None:
+def test_a_slow_receiver_keeps_no_message_back(
+    fakes: FakeRegistry, peer: HttpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "TIMEOUT", timedelta(seconds=60))
     peer.otherwise = hang_after_reading
     for _ in range(5):
         ended(peer)
@@ -99,15 +102,13 @@ def test_a_slow_receiver_keeps_no_message_back(fakes: FakeRegistry, peer: HttpPe
     worker = work.LedgerLoop(parent)
     worker.start(parent)
     try:
-        wait_until(lambda: bool(peer.requests), 10, "the receiver hangs")
+        wait_until(lambda: bool(peer.requests), 30, "the receiver hangs")
         row = stored()
-        begun_at = time.monotonic()
         wait_until(
             lambda: Notification.objects.values_list("status", flat=True).get(pk=row.pk) == Status.SENT,
-            10,
+            30,
             "it is sent",
         )
-        assert time.monotonic() - begun_at < callbacks.TIMEOUT.total_seconds() / 2
         assert not peer.hung_up.is_set()  # all the while
     finally:
         work.stopping.set()

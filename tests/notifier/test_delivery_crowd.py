@@ -36,7 +36,7 @@ class GatedChannel(FakeChannel):
     def send(self, message: Message, account: Account) -> Receipt:
         self.begun.append(message.text)
         if message.text == "slow":
-            assert self.gate.wait(30)
+            assert self.gate.wait(90)
         return super().send(message, account)
 
 
@@ -60,7 +60,7 @@ def meanwhile(*calls: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         for thread in running:
-            thread.join(30)
+            thread.join(60)
     assert not errors
     assert not any(thread.is_alive() for thread in running)
 
@@ -109,11 +109,11 @@ def test_high_overtakes_a_backlog_of_low(fakes: FakeRegistry, rings: bool) -> No
     for _ in range(12 * channel.width):
         stored("email", priority=LOW, message="slow")
     with meanwhile(delivery.deliver_due):
-        wait_until(lambda: len(channel.begun) == channel.width, 10, "the first ones are in flight")
+        wait_until(lambda: len(channel.begun) == channel.width, 30, "the first ones are in flight")
         urgent = stored("email", priority=HIGH, message="urgent")
         if rings:
             delivery.deliver_due()
-        wait_until(lambda: status_of(urgent) == Status.SENDING, 10, "it is at hand")
+        wait_until(lambda: status_of(urgent) == Status.SENDING, 30, "it is at hand")
         channel.gate.set()
     # Behind those in flight, and at most those that took their places while it was just being claimed.
     assert channel.begun.index("urgent") <= 2 * channel.width
@@ -132,7 +132,7 @@ def test_what_was_answered_is_written_while_others_still_wait_for_theirs(fakes: 
     with meanwhile(delivery.deliver_due):
         try:
             for row in quick:
-                wait_until(lambda row=row: status_of(row) == Status.SENT, 10, "a quick one is settled")  # type: ignore[misc]
+                wait_until(lambda row=row: status_of(row) == Status.SENT, 30, "a quick one is settled")  # type: ignore[misc]
         finally:
             channel.gate.set()
 
@@ -155,7 +155,7 @@ def test_who_rings_while_another_delivers_is_not_kept_and_not_forgotten(fakes: F
     fakes["email"] = channel = GatedChannel("email")
     first = stored("email", message="slow")
     with meanwhile(delivery.deliver_due):
-        wait_until(lambda: channel.begun == ["slow"], 10, "the first one is in flight")
+        wait_until(lambda: channel.begun == ["slow"], 30, "the first one is in flight")
         second = stored("email", message="quick")
         delivery.deliver_due()  # returns at once
         assert status_of(first) == Status.SENDING
@@ -168,13 +168,14 @@ def test_who_rings_while_another_delivers_is_not_kept_and_not_forgotten(fakes: F
 def test_a_message_that_takes_longer_than_a_lease_stays_ours(
     fakes: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.ledger.LEASE", timedelta(seconds=0.6))
+    monkeypatch.setattr("notifier.ledger.LEASE", timedelta(seconds=2))  # renewed with 4/3 s to spare
+    monkeypatch.setattr("notifier.dispatcher.LOOK", 0.02)
     fakes["email"] = channel = GatedChannel("email")
     row = stored("email", message="slow")
     with meanwhile(delivery.deliver_due):
-        wait_until(lambda: channel.begun == ["slow"], 10, "it is in flight")
+        wait_until(lambda: channel.begun == ["slow"], 30, "it is in flight")
         leases: set[datetime | None] = set()
-        while len(leases) < 5:  # renewed again and again
+        while len(leases) < 4:  # renewed three times: the first one would be over
             row.refresh_from_db()
             leases.add(row.lease_until)
             delivery.deliver([row.pk])
@@ -190,7 +191,7 @@ def test_a_slow_account_with_a_long_backlog_holds_up_nobody_else(fakes: FakeRegi
     others = [stored("sms", message=f"{number}") for number in range(5)]
     with meanwhile(delivery.deliver_due):
         try:
-            wait_until(lambda: len(fakes["sms"].sent) == len(others), 10, "the others have left")
+            wait_until(lambda: len(fakes["sms"].sent) == len(others), 30, "the others have left")
             assert {status_of(row) for row in slow} == {Status.QUEUED, Status.SENDING}
         finally:
             channel.gate.set()

@@ -141,8 +141,8 @@ def test_no_transaction_stays_open_while_a_channel_sends(fakes: FakeRegistry) ->
 
     def look(message: Message) -> None:
         # It may be claiming more at this very moment, but it cannot be waiting for us with a transaction open.
-        wait_until(lambda: not dispatchers.in_atomic_block, 5, "the dispatcher's transaction is over")
-        wait_until(lambda: not somebody_idles_in_a_transaction(), 5, "PostgreSQL sees none either")
+        wait_until(lambda: not dispatchers.in_atomic_block, 30, "the dispatcher's transaction is over")
+        wait_until(lambda: not somebody_idles_in_a_transaction(), 30, "PostgreSQL sees none either")
         seen.append(message.to)
 
     for name in ("email", "sms"):

@@ -71,7 +71,7 @@ class HeldChannel(FakeChannel):
             landed(Receipt())
 
     def wait_for(self, many: int) -> None:
-        wait_until(lambda: len(self.begun) >= many, 10, f"{many} have left")
+        wait_until(lambda: len(self.begun) >= many, 30, f"{many} have left")
 
 
 class OddChannel(FakeChannel):
@@ -101,7 +101,7 @@ def own_account(user: str, **fields: Any) -> Notification:
 
 
 def wait_for_status(row: Notification, status: Status) -> None:
-    wait_until(lambda: status_of(row) == status, 10, f"it is {status}")
+    wait_until(lambda: status_of(row) == status, 30, f"it is {status}")
 
 
 # --- Lanes -----------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class TestLanes:
         quick = [own_account("quick@example.com", message=f"quick {number}") for number in range(4)]
         with working(channel):
             for number, row in enumerate(quick):
-                wait_until(lambda number=number: f"quick {number}" in channel.begun, 10, "it leaves")  # type: ignore[misc]
+                wait_until(lambda number=number: f"quick {number}" in channel.begun, 30, "it leaves")  # type: ignore[misc]
                 channel.land(f"quick {number}")
                 wait_for_status(row, Status.SENT)
             assert [text for text in channel.begun if "slow" in text] == ["slow 0", "slow 1"]
@@ -142,7 +142,7 @@ class TestLanes:
             channel.wait_for(2)
             assert channel.begun == ["0", "1"]  # before any answer nothing stands behind
             channel.land("0", came)
-            wait_until(lambda: status_of(first) != Status.SENDING, 10, "what came of it is written")
+            wait_until(lambda: status_of(first) != Status.SENDING, 30, "what came of it is written")
             assert len(channel.begun) == 2 + follow
 
     def test_the_urgent_one_is_the_next_to_leave(self, fakes: FakeRegistry) -> None:
@@ -178,7 +178,7 @@ class TestLanes:
             for _ in range(20):
                 stored("email", priority=HIGH)
             enough = len(looks) + 20
-            wait_until(lambda: len(looks) > enough, 10, "it looks again and again")
+            wait_until(lambda: len(looks) > enough, 30, "it looks again and again")
             in_hand = Notification.objects.filter(status=Status.SENDING).count()
             assert in_hand <= dispatcher.MOST + channel.width
 
@@ -219,7 +219,7 @@ def test_what_expires_in_line_does_not_leave(fakes: FakeRegistry) -> None:
     rows = [stored("email", expires_at=Now() + 3600 * second), stored("email", expires_at=Now() + 1.5 * second)]
 
     def take_long(landed: Landed) -> None:
-        wait_until(lambda: timezone.now() > rows[1].expires_at + second / 20, 10, "the other's time is over")
+        wait_until(lambda: timezone.now() > rows[1].expires_at + second / 20, 30, "the other's time is over")
         landed(Receipt())
 
     fakes["email"] = channel = OddChannel(take_long)
@@ -263,7 +263,7 @@ class TestStale:
             channel.land("it", Receipt(provider_id="old"))
             delivery.deliver_due()
             marker = stored("email", message="marker")
-            wait_until(lambda: "marker" in channel.begun, 10, "the dispatcher has gone on")
+            wait_until(lambda: "marker" in channel.begun, 30, "the dispatcher has gone on")
             assert status_of(row) == (Status.SENDING if back else Status.FAILED)
             if back:
                 channel.land("it", Receipt(provider_id="new"))

@@ -90,10 +90,10 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Stream], Listene
     yield follow
     loop.call_soon_threadsafe(hub.close)
     for one in started:
-        one.result(10)
+        one.result(30)
     for pool in (hub._reader, hub._helpers):
         pool.shutdown()
-    asyncio.run_coroutine_threadsafe(others_end(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(others_end(), loop).result(30)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -115,12 +115,12 @@ def test_all_hear_what_is_theirs_in_its_order(organization: Organization, live: 
     again = live(streams.open_stream(organization.pk))
     one = live(streams.open_stream(organization.pk, mine.pk))
     foreign = live(streams.open_stream(other_one.pk))
-    wait_until(lambda: len(one.told) == 1, 5, "the present state")
+    wait_until(lambda: len(one.told) == 1, 30, "the present state")
     ids = [event(row) for row in (mine, other) * 5]
     event(theirs)
-    wait_until(lambda: len(everything.told) == len(again.told) == 10 and len(foreign.told) == 1, 10, "all is told")
+    wait_until(lambda: len(everything.told) == len(again.told) == 10 and len(foreign.told) == 1, 30, "all is told")
     assert everything.ids == again.ids == ids
-    wait_until(lambda: len(one.told) == 6, 5, "what happened to the one")
+    wait_until(lambda: len(one.told) == 6, 30, "what happened to the one")
     assert one.ids[1:] == ids[::2]
     assert all(json.loads(told.text)["data"]["id"] == mine.pk for told in one.told)
     assert "attempts" in json.loads(one.told[0].text)["data"]
@@ -140,14 +140,14 @@ def test_who_is_slow_misses_nothing_and_costs_no_memory(
     ids = []
     for _ in range(8):
         ids += [event(row) for _ in range(30)]
-        wait_until(lambda: quick.ids == ids, 10, "the quick one has heard it")  # noqa: B023
+        wait_until(lambda: quick.ids == ids, 30, "the quick one has heard it")  # noqa: B023
         one.may_take.clear()
     room = quick.hub._rooms[organization.pk]
     assert len(room._heard) <= 10
     slow.may_take.set()
     one.may_take.set()
-    wait_until(lambda: slow.ids == ids, 10, "the slow one has heard it too")
-    wait_until(lambda: one.ids[-1:] == ids[-1:], 10, "the one's last state is told")
+    wait_until(lambda: slow.ids == ids, 30, "the slow one has heard it too")
+    wait_until(lambda: one.ids[-1:] == ids[-1:], 30, "the one's last state is told")
     assert max(slow.most, quick.most) * len(quick.told[0].text) < 2 * streams.PORTION
 
 
@@ -161,14 +161,14 @@ def test_who_comes_back_hears_nothing_of_somebody_who_was_forgotten(
     before = events.position()
     first = live(streams.open_stream(organization.pk, last=before))
     ids = [event(row)]
-    wait_until(lambda: first.ids == ids, 5, "it is told")
+    wait_until(lambda: first.ids == ids, 30, "it is told")
     assert "a secret" in first.told[0].text
     erasure.erase(user)
     again = live(streams.open_stream(organization.pk, last=before))
-    wait_until(lambda: again.ids == ids, 5, "it is told again")
+    wait_until(lambda: again.ids == ids, 30, "it is told again")
     assert "a secret" not in again.told[0].text
     ids.append(event(row))
-    wait_until(lambda: again.ids == first.ids == ids, 5, "both go on")
+    wait_until(lambda: again.ids == first.ids == ids, 30, "both go on")
 
 
 @threaded
@@ -180,9 +180,9 @@ def test_a_stream_shows_that_it_lives_and_ends_when_it_is_not_allowed_any_more(
     key = api_keys.make(organization)
     stream = streams.open_stream(organization.pk, still_allowed=lambda: api_keys.may_still_read(key.row.pk))
     listener = live(stream)
-    wait_until(lambda: listener.beats >= 2, 5, "signs of life")
+    wait_until(lambda: listener.beats >= 2, 30, "signs of life")
     api_keys.revoke([key.row])
-    wait_until(lambda: listener.end is not None, 5, "its end")
+    wait_until(lambda: listener.end is not None, 30, "its end")
     assert listener.end is End.NOT_ALLOWED
 
 
@@ -204,10 +204,10 @@ def test_a_database_that_is_away_for_a_while_costs_nothing(
 
     monkeypatch.setattr(events, "after", fail)
     ids = [event(row)]
-    wait_until(lambda: len(failures) >= 3, 10, "it is tried again and again")
+    wait_until(lambda: len(failures) >= 3, 30, "it is tried again and again")
     monkeypatch.setattr(events, "after", real)
     ids.append(event(row))
-    wait_until(lambda: listener.ids == ids, 10, "it is told")
+    wait_until(lambda: listener.ids == ids, 30, "it is told")
     assert caplog.text.count("Events cannot be read") == 1
 
 
@@ -219,11 +219,11 @@ def test_a_change_in_this_process_wakes_at_once(
     monkeypatch.setattr(hubs, "LOOK_SECONDS", 60)
     rows = [stored(**in_state(Status.WAITING)) for _ in range(2)]
     listener = live(streams.open_stream(organization.pk))
-    wait_until(lambda: bool(wakes._waker.listeners), 5, "it listens")
+    wait_until(lambda: bool(wakes._waker.listeners), 30, "it listens")
     with transaction.atomic():
         ledger.cancel(rows[0])
         time.sleep(2 * wakes.GAP)  # a wake before the commit would find nothing
-    wait_until(lambda: len(listener.told) == 1, 5, "it is told")
+    wait_until(lambda: len(listener.told) == 1, 30, "it is told")
 
 
 @threaded
@@ -242,11 +242,11 @@ def test_redis_wakes_other_processes(
     with redis.Redis.from_url(redis_url) as client, client.pubsub() as another:
         another.subscribe(wakes.CHANNEL)
         listener = live(streams.open_stream(organization.pk))
-        wait_until(lambda: client.pubsub_numsub(wakes.CHANNEL)[0][1] == 2, 5, "both listen")
+        wait_until(lambda: client.pubsub_numsub(wakes.CHANNEL)[0][1] == 2, 30, "both listen")
         monkeypatch.setattr(wakes._waker, "listeners", set())  # what another process does reaches no call in this one
         ledger.cancel(row)
-        wait_until(lambda: len(listener.told) == 1, 5, "it is told")
-        wait_until(lambda: bool(another.get_message(ignore_subscribe_messages=True)), 5, "another one was woken")
+        wait_until(lambda: len(listener.told) == 1, 30, "it is told")
+        wait_until(lambda: bool(another.get_message(ignore_subscribe_messages=True)), 30, "another one was woken")
 
 
 @threaded
@@ -266,8 +266,8 @@ def test_without_redis_they_look_by_themselves_and_nobody_waits(
     for row in rows:
         began = time.monotonic()
         ledger.cancel(row)
-        assert time.monotonic() - began < 0.5
-    wait_until(lambda: len(listener.told) == 3, 5, "it is told")
-    wait_until(lambda: not waker._is_well, 5, "it was tried")
+        assert time.monotonic() - began < 3  # redis-py's own further tries take longer
+    wait_until(lambda: len(listener.told) == 3, 30, "it is told")
+    wait_until(lambda: not waker._is_well, 30, "it was tried")
     assert caplog.text.count("look by themselves") == 1
     assert caplog.text.count("Redis wakes nobody") == 1

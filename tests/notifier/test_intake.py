@@ -220,7 +220,7 @@ def test_a_bell_that_fails_harms_nothing_and_is_left_alone_for_a_while(
     monkeypatch.setattr("notifier.tasks.deliver.apply_async", broken)
     with django_capture_on_commit_callbacks(execute=True):
         rows = [send(to="ann@example.com", message="Hello") for _ in range(3)]
-    assert bell.rest(5)
+    assert bell.rest(30)
     assert Notification.objects.filter(pk__in=[row.pk for row in rows], status=Status.QUEUED).count() == 3
     assert rings == [{"kwargs": {}}]  # no id, no text, no secret; and only once
     monkeypatch.setattr(bell, "_silent_until", 0.0)
@@ -236,7 +236,7 @@ def test_a_transaction_that_is_rolled_back_rings_for_nobody(
     with django_capture_on_commit_callbacks(execute=True) as callbacks, transaction.atomic():
         send(to="ann@example.com", message="Hello")
         transaction.set_rollback(True)
-    assert bell.rest(5)
+    assert bell.rest(30)
     assert (callbacks, rings) == ([], [])
     assert not Notification.objects.exists()
 
@@ -251,19 +251,19 @@ class SlowBroker:
     def apply_async(self, **_: object) -> None:
         """In `deliver`'s place."""
         self.begun += 1
-        assert self.go_on.acquire(timeout=5)
+        assert self.go_on.acquire(timeout=60)
         self.ended += 1
 
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowBroker]:
     """A broker that takes its time."""
-    assert bell.rest(5)
+    assert bell.rest(30)
     slow = SlowBroker()
     monkeypatch.setattr("notifier.tasks.deliver.apply_async", slow.apply_async)
     yield slow
     slow.go_on.release(100)
-    assert bell.rest(5)
+    assert bell.rest(30)
 
 
 def ask() -> None:
@@ -275,15 +275,15 @@ def ask() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_whoever_asks_during_a_ring_is_given_another_one_together(broker: SlowBroker) -> None:
     ask()
-    wait_until(lambda: broker.begun == 1, 5, "it rings")
+    wait_until(lambda: broker.begun == 1, 30, "it rings")
     for _ in range(50):
         ask()
     assert not bell.rest(0.05)
     broker.go_on.release()
-    wait_until(lambda: broker.begun == 2, 5, "it rings again for those who asked meanwhile")
+    wait_until(lambda: broker.begun == 2, 30, "it rings again for those who asked meanwhile")
     assert not bell.rest(0.05)
     broker.go_on.release()
-    assert bell.rest(5)
+    assert bell.rest(30)
     assert (broker.begun, broker.ended) == (2, 2)
 
 
@@ -291,7 +291,7 @@ def test_whoever_asks_during_a_ring_is_given_another_one_together(broker: SlowBr
 def test_a_broker_that_hangs_keeps_no_request_waiting(broker: SlowBroker) -> None:
     began = time.monotonic()
     rows = [send(to="ann@example.com", message="Hello") for _ in range(20)]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert Notification.objects.filter(pk__in=[row.pk for row in rows]).count() == 20
     assert broker.begun <= 1
 
@@ -300,10 +300,10 @@ def test_a_broker_that_hangs_keeps_no_request_waiting(broker: SlowBroker) -> Non
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_rings_by_itself(broker: SlowBroker) -> None:
     bell._ringer.ask()
-    wait_until(lambda: broker.begun == 1, 5, "the parent's thread runs")
+    wait_until(lambda: broker.begun == 1, 30, "the parent's thread runs")
     pid = os.fork()
     if pid == 0:
         broker.go_on.release(2)
         bell._ringer.ask()
-        os._exit(0 if bell.rest(3) and broker.begun == 2 else 1)
+        os._exit(0 if bell.rest(30) and broker.begun == 2 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

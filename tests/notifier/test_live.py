@@ -77,7 +77,7 @@ def test_who_leaves_while_something_happens_has_left(monkeypatch: pytest.MonkeyP
         for _ in range(steps):
             await asyncio.sleep(0)
         following.cancel()
-        done, _ = await asyncio.wait([following], timeout=1)
+        done, _ = await asyncio.wait([following], timeout=30)
         assert done, steps
         assert not hub._tasks
 

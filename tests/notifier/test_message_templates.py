@@ -185,7 +185,7 @@ def nested(depth: int, *, lists: bool = False) -> Any:
     return value
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     "context",
     [

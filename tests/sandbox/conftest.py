@@ -21,7 +21,7 @@ def smtp(sandbox: Sandbox) -> Iterator[Callable[[], smtplib.SMTP]]:
     """Makes connections to the sandbox's SMTP server; all are closed at the end."""
     made: list[smtplib.SMTP] = []
 
-    def connect(timeout: float = 5.0) -> smtplib.SMTP:
+    def connect(timeout: float = 30.0) -> smtplib.SMTP:
         made.append(smtplib.SMTP("127.0.0.1", sandbox.smtp_port, local_hostname="client.test", timeout=timeout))
         return made[-1]
 

@@ -48,8 +48,8 @@ def test_wait_for_wakes_up_when_the_message_arrives() -> None:
     late = threading.Timer(0.05, inbox.add, ("sms", "+2"))
     late.start()
     began = time.monotonic()
-    assert inbox.wait_for(lambda entry: entry.to == "+2", timeout=10).seq == 2
-    assert time.monotonic() - began < 5  # woken up, not found when the time was over
+    assert inbox.wait_for(lambda entry: entry.to == "+2", timeout=90).seq == 2
+    assert time.monotonic() - began < 30  # woken up, not found when the time was over
     late.join()
 
 

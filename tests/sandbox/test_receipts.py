@@ -16,7 +16,7 @@ from notifier.models import Receipt
 from sandbox import receipts as sandbox_receipts
 from sandbox.servers import Sandbox
 from tests.notifier.rows import stored
-from tests.sandbox.test_channels import CHATS, MAILBOXES, PHONES, PROVIDERS, SOON, sms_account, smtp_account
+from tests.sandbox.test_channels import CHATS, LONG, MAILBOXES, PHONES, PROVIDERS, sms_account, smtp_account
 
 
 def way(sandbox: Sandbox, name: str) -> tuple[Any, Any, list[str]]:
@@ -25,7 +25,7 @@ def way(sandbox: Sandbox, name: str) -> tuple[Any, Any, list[str]]:
         return EmailChannel(), smtp_account(sandbox), MAILBOXES
     if name == "telegram":
         url, token = environment["TELEGRAM_API_URL"], environment["TELEGRAM_BOT_TOKEN"]
-        return TelegramChannel(), TelegramAccount(token=token, api_url=url, timeout=SOON), CHATS
+        return TelegramChannel(), TelegramAccount(token=token, api_url=url, timeout=LONG), CHATS
     return SmsChannel(), sms_account(environment, name), PHONES
 
 
@@ -71,4 +71,4 @@ def test_the_server_does_not_wait_for_the_ledger(monkeypatch: pytest.MonkeyPatch
     sandbox_receipts.tell_ledger(Later("email", "m1@sandbox.test", Fate.DELIVERED))
     assert not told.is_set()
     at_work.set()
-    assert told.wait(5)
+    assert told.wait(30)

@@ -47,7 +47,7 @@ def test_the_extensions_that_a_sender_needs_are_offered(smtp: Connect) -> None:
 
 def test_pipelined_commands_are_answered_in_order(sandbox: Sandbox) -> None:
     with (
-        socket.create_connection(("127.0.0.1", sandbox.smtp_port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", sandbox.smtp_port), timeout=30) as connection,
         connection.makefile("rb") as replies,
     ):
         connection.sendall(
@@ -79,7 +79,7 @@ def test_starttls_is_offered_with_a_certificate() -> None:
     authority.issue_cert("127.0.0.1").configure_cert(server)
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    with Sandbox(tls_context=server) as sandbox, smtplib.SMTP("127.0.0.1", sandbox.smtp_port, timeout=5) as connection:
+    with Sandbox(tls_context=server) as sandbox, smtplib.SMTP("127.0.0.1", sandbox.smtp_port, timeout=30) as connection:
         connection.starttls(context=client)
         connection.login("somebody", "anything")
         connection.send_message(mail_to("user@example.com"))

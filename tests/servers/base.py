@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Self
 
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/opt/homebrew/sbin"])
 PORTS = range(20000, 32000)  # below the range from which systems take the ports of outgoing connections
 
@@ -160,7 +160,7 @@ def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, seconds:
     except (subprocess.TimeoutExpired, ServerError):
         signal_all(list({*members, *family(process.pid)}), signal.SIGKILL)
         process.wait(STOP_SECONDS)
-        wait_until(lambda: not any(is_alive(pid) for pid in members), 5, "the children end by SIGKILL")
+        wait_until(lambda: not any(is_alive(pid) for pid in members), 30, "the children end by SIGKILL")
 
 
 # --- Servers ---------------------------------------------------------------------------------------------------------

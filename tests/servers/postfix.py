@@ -115,7 +115,7 @@ class PostfixServer(Server):
         """The mails of `user@example.com`, oldest first, once there are so many."""
         inbox = self.directory / "mail/user/new"
         try:
-            wait_until(lambda: len(list(inbox.glob("*"))) >= count, 20, f"{count} mails are delivered")
+            wait_until(lambda: len(list(inbox.glob("*"))) >= count, 30, f"{count} mails are delivered")
         except ServerError as error:
             raise ServerError(f"{error}. Postfix's log:\n{tail(self.log)}") from None
         found = sorted(inbox.glob("*"), key=lambda mail: mail.stat().st_mtime_ns)

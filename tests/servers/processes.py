@@ -65,7 +65,7 @@ class ProjectProcess:
         guard(self._process, signal.SIGTERM)
         return self
 
-    def wait_for_line(self, pattern: str, seconds: float = 30, *, after: int = 0) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, seconds: float = 60, *, after: int = 0) -> re.Match[str]:
         """Wait until its output, from this position on, matches; an early end of the process is an error."""
         found: list[re.Match[str]] = []
 
@@ -76,7 +76,7 @@ class ProjectProcess:
         self.wait_for(matches, seconds, f"a line like {pattern!r}")
         return found[0]
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 30, what: str = "the condition") -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60, what: str = "the condition") -> None:
         """Wait until it is true; an early end of the process is an error that shows its log."""
         try:
             wait_until(lambda: self.process.poll() is not None or condition(), seconds, what)
@@ -131,7 +131,7 @@ class ProjectProcess:
         self.kill()
 
 
-def manage(*arguments: str, environment: Mapping[str, str], seconds: float = 60) -> str:
+def manage(*arguments: str, environment: Mapping[str, str], seconds: float = 90) -> str:
     """Run `manage.py` to its end and return what it printed; a non-zero exit code is an error."""
     base = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:

@@ -63,7 +63,7 @@ class RabbitServer(Server):
                 start_new_session=True,
             )
         guard(self._names, signal.SIGTERM)
-        wait_until(lambda: is_listening(self._names_port), 10, "Erlang's name server listens")
+        wait_until(lambda: is_listening(self._names_port), 30, "Erlang's name server listens")
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

@@ -23,18 +23,23 @@ from tests.servers.redis import RedisServer, find_redis
 pytestmark = [pytest.mark.real_server, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 
-def ask_redis(server: Server) -> bool:
-    with redis.Redis.from_url(server.url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=None) as client:
+PATIENT, HASTY = 30.0, 0.5
+"""Seconds for a server that is to answer, and for one that is not."""
+
+
+def ask_redis(server: Server, seconds: float = PATIENT) -> bool:
+    with redis.Redis.from_url(server.url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None) as client:
         return bool(client.ping())
 
 
-def ask_postgres(server: Server) -> bool:
+def ask_postgres(server: Server, seconds: float = PATIENT) -> bool:
     assert isinstance(server, PostgresServer)
-    return server.query("SELECT 1", seconds=2) == "1"
+    return server.query("SELECT 1", seconds=seconds) == "1"
 
 
-def ask_rabbitmq(server: Server) -> bool:
-    with amqp.Connection(f"127.0.0.1:{server.port}", connect_timeout=1, read_timeout=1) as connection:
+def ask_rabbitmq(server: Server, seconds: float = PATIENT) -> bool:
+    where = f"127.0.0.1:{server.port}"
+    with amqp.Connection(where, connect_timeout=seconds, read_timeout=seconds) as connection:
         return bool(connection.connected)
 
 
@@ -47,7 +52,7 @@ KINDS = pytest.mark.parametrize(
 
 @KINDS
 def test_a_server_survives_what_a_fault_test_does_and_leaves_nothing(
-    kind: type[Server], ask: Callable[[Server], bool]
+    kind: type[Server], ask: Callable[..., bool]
 ) -> None:
     if reason := kind.missing():
         pytest.skip(reason)
@@ -58,7 +63,7 @@ def test_a_server_survives_what_a_fault_test_does_and_leaves_nothing(
 
         server.pause()
         with pytest.raises((OSError, redis.RedisError, ServerError, amqp.AMQPError)):
-            ask(server)
+            ask(server, HASTY)
         server.resume()
         assert ask(server)
 
@@ -66,7 +71,7 @@ def test_a_server_survives_what_a_fault_test_does_and_leaves_nothing(
         server.kill()
         assert not any(is_alive(pid) for pid in killed)
         with pytest.raises((OSError, redis.RedisError, ServerError, amqp.AMQPError)):
-            ask(server)
+            ask(server, HASTY)
 
         server.restart()
         assert server.port == port
@@ -74,7 +79,7 @@ def test_a_server_survives_what_a_fault_test_does_and_leaves_nothing(
         members = family(server.pid)
     finally:
         server.stop()
-    wait_until(lambda: not any(is_alive(pid) for pid in members), 5, "every process ended")
+    wait_until(lambda: not any(is_alive(pid) for pid in members), 30, "every process ended")
     assert not directory.exists()
     server.stop()  # again: no harm
 
@@ -184,7 +189,7 @@ def test_a_server_does_not_outlive_a_test_run_that_is_killed(module: str, kind: 
     )
     assert run.returncode == -signal.SIGKILL, run.stderr
     pid, directory = run.stdout.split()
-    wait_until(lambda: not is_alive(int(pid)) and not Path(directory).exists(), 10, "the server is gone with it")
+    wait_until(lambda: not is_alive(int(pid)) and not Path(directory).exists(), 30, "the server is gone with it")
 
 
 # --- The project's own processes -------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ Wait = Callable[[Resume], None]
 
 Course = Generator[Wait, None, None]
 
-LOOK, GATHER, AHEAD, BEHIND = 0.2, 0.005, 0.1, 0.02  # as in the dispatcher
+LOOK, GATHER, AHEAD, BEHIND = 0.2, 0.01, 0.05, 0.03  # as in the dispatcher
 LEAST, MOST = 64, 500
 POLL = 2.0  # seconds between the looks of a worker, as in `work.py`
 BELL = 0.01  # seconds from a commit to the worker that hears of it

@@ -32,7 +32,7 @@ T = TypeVar("T")
 LOOK = 0.2
 """Seconds for which answers are awaited before it is looked for more that is due: one slow message holds nobody up."""
 
-GATHER = 0.005
+GATHER = 0.010
 """Seconds in which answers that come close together are settled by the same statements."""
 
 AHEAD = 0.05
@@ -45,7 +45,7 @@ IN_FLIGHT = 256
 """Messages on their way over all accounts, above which no more are claimed: each may hold a connection of its own. A
 single account may have more."""
 
-BEHIND = 0.02
+BEHIND = 0.03
 """Seconds of work that lines up at the connections: about as long as it takes to settle some and to mark the next."""
 
 AT_ONCE = 64

@@ -3,7 +3,9 @@ them (0.3 ms of its processor for a POST's, 0.4 for a claim's)."""
 
 import hashlib
 import re
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -11,6 +13,11 @@ from django.db import DatabaseError, connection
 
 MOST = 32
 """Statements that one connection keeps: as many as there are sets of fields, of which a client uses few."""
+
+LIFE = 2.0
+"""Seconds for which a plan is kept. PostgreSQL makes it for tables as large as they are, and by itself makes another
+only when they have been analyzed, once a minute at most: a plan for the empty tables of a new installation would read
+them whole until then, however large they have become."""
 
 _UNUSABLE = {"26000", "42P05", "0A000"}  # not known here; known already; its tables changed
 _may_prepare = True
@@ -38,17 +45,27 @@ def fetch(statement: str, params: Sequence[Any], *, once: bool = False) -> list[
 
 
 def _name(cursor: Any, statement: str) -> str | None:
-    """Under which this connection knows it. None: it knows enough others. The name says what it is, so that whoever
-    else made one of that name made the same."""
-    known: dict[str, str]
+    """Under which this connection knows it. None: it knows enough others."""
+    known: dict[str, float]  # the names, and when their plans are too old
     inner, known = getattr(connection, "_prepared", (None, {}))
     if inner is not connection.connection:
         inner, known = connection.connection, {}
         connection._prepared = inner, known  # type: ignore[attr-defined]
-    if statement not in known and len(known) < MOST:
-        name = f"notifier_{hashlib.sha256(statement.encode()).hexdigest()[:24]}"
+    name, now = _name_of(statement), time.monotonic()
+    if known.get(name, now) < now:
+        cursor.execute(f"DEALLOCATE {name}")
+        del known[name]
+    if name not in known:
+        if len(known) == MOST:
+            return None
         numbers = count(1)
         text = re.sub("%[%s]", lambda sign: "%" if sign[0] == "%%" else f"${next(numbers)}", statement)
         cursor.execute(f"PREPARE {name} AS {text}")
-        known[statement] = name
-    return known.get(statement)
+        known[name] = now + LIFE
+    return name
+
+
+@lru_cache(2 * MOST)
+def _name_of(statement: str) -> str:
+    """It says what the statement is, so that whoever else made one of that name made the same."""
+    return f"notifier_{hashlib.sha256(statement.encode()).hexdigest()[:24]}"

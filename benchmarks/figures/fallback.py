@@ -157,7 +157,7 @@ BENCHMARK = Benchmark(
     "first channel refused or silent: time to the first fallback, and the rate of it once the circuit is open",
     measure,
     (
-        Option("messages", 5_000, 2_000, "of each backlog"),
+        Option("messages", 20_000, 2_000, "of each backlog"),
         Option("timeout", 2, 2, "SMTP_TIMEOUT, seconds"),
         Option("processes", 2, 2, "workers"),
     ),

@@ -3,7 +3,6 @@ them (0.3 ms of its processor for a POST's, 0.4 for a claim's)."""
 
 import hashlib
 import re
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
@@ -14,10 +13,10 @@ from django.db import DatabaseError, connection
 MOST = 32
 """Statements that one connection keeps: as many as there are sets of fields, of which a client uses few."""
 
-LIFE = 2.0
-"""Seconds for which a plan is kept. PostgreSQL makes it for tables as large as they are, and by itself makes another
-only when they have been analyzed, once a minute at most: a plan for the empty tables of a new installation would read
-them whole until then, however large they have become."""
+RUNS = 100
+"""Times for which a plan is used. PostgreSQL makes it for tables as large as they are, and by itself makes another only
+when they have been analyzed, once a minute at most: a plan for the empty tables of a new installation would read them
+whole until then, however large they have become."""
 
 _UNUSABLE = {"26000", "42P05", "0A000"}  # not known here; known already; its tables changed
 _may_prepare = True
@@ -46,13 +45,13 @@ def fetch(statement: str, params: Sequence[Any], *, once: bool = False) -> list[
 
 def _name(cursor: Any, statement: str) -> str | None:
     """Under which this connection knows it. None: it knows enough others."""
-    known: dict[str, float]  # the names, and when their plans are too old
+    known: dict[str, int]  # the names, and how often each may still be used
     inner, known = getattr(connection, "_prepared", (None, {}))
     if inner is not connection.connection:
         inner, known = connection.connection, {}
         connection._prepared = inner, known  # type: ignore[attr-defined]
-    name, now = _name_of(statement), time.monotonic()
-    if known.get(name, now) < now:
+    name = _name_of(statement)
+    if known.get(name) == 0:
         cursor.execute(f"DEALLOCATE {name}")
         del known[name]
     if name not in known:
@@ -61,7 +60,8 @@ def _name(cursor: Any, statement: str) -> str | None:
         numbers = count(1)
         text = re.sub("%[%s]", lambda sign: "%" if sign[0] == "%%" else f"${next(numbers)}", statement)
         cursor.execute(f"PREPARE {name} AS {text}")
-        known[name] = now + LIFE
+        known[name] = RUNS
+    known[name] -= 1
     return name
 
 

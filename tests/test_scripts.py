@@ -269,7 +269,8 @@ def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
 PYTEST = "-m pytest -n 3 --dist loadfile --no-loadscope-reorder"
 ON_BOTH = (
     "tests/notifier tests/api tests/faults/test_state_machine.py "
-    "--ignore=tests/api/test_bad_fields.py --ignore=tests/api/test_bad_input.py --ignore=tests/api/test_schema.py "
+    "--ignore=tests/api/test_api_keys.py --ignore=tests/api/test_bad_fields.py --ignore=tests/api/test_bad_input.py "
+    "--ignore=tests/api/test_schema.py "
     "--ignore=tests/notifier/test_counters.py --ignore=tests/notifier/test_environment.py"
 )
 ALL_CHECKS = [

@@ -184,7 +184,7 @@ def test_what_the_schema_promises_is_kept(contract: Any, operation: tuple[str, s
 
     @given(case=contract[path][method.upper()].as_strategy())
     @settings(
-        max_examples=20,
+        max_examples=12,
         derandomize=True,
         database=None,
         deadline=None,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
@@ -21,7 +22,7 @@ from tests.notifier.rows import change, let_lease_lapse, stored, story
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(900)]
 THOROUGH = settings(
-    max_examples=60,
+    max_examples=60 if connection.vendor == "postgresql" else 30,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,

@@ -1,11 +1,13 @@
 """What all tests share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.db.models.signals import post_migrate
+from django.test import override_settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django.fixtures import Settings
@@ -84,6 +86,14 @@ post_migrate.connect(keep_default_organization, sender=apps.get_app_config("noti
 def default_organization() -> Organization:
     """The default organization."""
     return Organization.objects.get(slug=DEFAULT_SLUG)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A hasher that does not take its time; and no static files, which each new client would look through."""
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(PASSWORD_HASHERS=hashers, STATIC_ROOT=tmp_path_factory.mktemp("static")):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,7 @@ LINK = re.compile(r"(https?://\S+/accounts/(\w+)/)(?:#token=([\w.-]+))?")
 
 @pytest.fixture(autouse=True)
 def _quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A cheap hasher, no pause, no way in without credentials, and English whatever a test before left."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    """No pause, no way in without credentials, and English whatever a test before left."""
     settings.API_OPEN = False
     monkeypatch.setattr(pace, "LEAST_SECONDS", 0.0)
     with translation.override("en"):

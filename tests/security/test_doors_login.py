@@ -28,11 +28,6 @@ PASSWORD, CANARY = "the operator's own long password", "canary-typed-password"
 HERE, THERE = "198.51.100.7", "203.0.113.9"
 
 
-@pytest.fixture(autouse=True)
-def _quick(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def operator() -> User:
     """May sign in to the admin."""

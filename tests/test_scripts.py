@@ -453,7 +453,8 @@ def test_a_second_ctrl_c_does_not_wait_any_longer(project: Path) -> None:
         all_of_them.wait_for("[worker] worker got SIGTERM")
         all_of_them.process.send_signal(signal.SIGINT)
         assert all_of_them.end() == 1
-        assert "[start_all] killing what is still busy: worker" in all_of_them.lines
+        told = next(line for line in all_of_them.lines if "killing what is still busy" in line)
+        assert "worker" in told  # and whichever of the others had not ended yet
 
 
 @posix

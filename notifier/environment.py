@@ -226,11 +226,12 @@ def secret(name: str, *, default: str = "") -> str:
 
 
 def one_of(name: str, known: Sequence[str], *, default: str = "") -> str:
-    """One of these words, or the default."""
+    """One of these words, however it is capitalized, or the default."""
     value = text(name, default=default)
-    if value and value not in known:
+    found = {word.lower(): word for word in known}.get(value.lower(), "")
+    if value and not found:
         raise wrong(name, f"{value!r} is not one of {', '.join(known)}", known[0])
-    return value
+    return found
 
 
 def schedule(name: str, *, default: str) -> Cron | None:

@@ -9,8 +9,7 @@ from threading import Thread
 import uvicorn
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import DEFAULT_DB_ALIAS, Error, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import connections
 from django.utils.module_loading import import_string
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -22,18 +21,6 @@ STOP_SECONDS = 30
 
 START_SECONDS = 60.0
 """How long each of several web processes may take until it serves."""
-
-
-def check_migrations() -> None:
-    """CommandError, with the command that helps, where the database is out or a migration is missing."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    try:
-        executor = MigrationExecutor(connection)
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except Error as error:
-        raise CommandError(f"The database does not answer ({type(error).__name__}). Check DATABASE_URL.") from None
-    if missing:
-        raise CommandError(f"{len(missing)} migrations are missing. Run: python manage.py migrate")
 
 
 def collect_static_files() -> None:

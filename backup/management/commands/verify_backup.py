@@ -6,15 +6,16 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from rich.console import Console
 
 from backup import verifying
 from backup.errors import BackupError
+from notifier.management.database import DatabaseCommand
 from notifier.management.output import forgiving
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Restore it elsewhere, and compare."""
 
     help = (

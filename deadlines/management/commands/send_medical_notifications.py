@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from django.conf import settings
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import translation
@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from deadlines import digest, runs, sending
 from deadlines.models import Deadline, DigestSettings
 from deadlines.recipients import NoRecipientsError, recipients_of
+from notifier.management.database import DatabaseCommand
 from notifier.models import EmailSettings, Organization
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ MANY = 10
 """From so many organizations on it is said how far it is."""
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Each organization by itself: one that fails costs the others nothing."""
 
     help = "Send each organization the digest of its deadlines: without date, overdue, upcoming."

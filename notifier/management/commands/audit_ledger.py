@@ -3,15 +3,16 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
 from notifier import ledger
+from notifier.management.database import DatabaseCommand
 from notifier.models import Organization
 
 EXAMPLES = 10
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Count every notification, and find those that nobody would ever come back to."""
 
     help = "Check that accepted = finished + live and due. Exit 1 if not."

@@ -4,15 +4,16 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from django.utils import timezone
 
 from notifier import api_keys
 from notifier.api_keys import Scope
+from notifier.management.database import DatabaseCommand
 from notifier.models import ApiKey, Organization
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Make it, and show it: never again."""
 
     help = "Create an API key and print it, alone on the last line. It is shown once."

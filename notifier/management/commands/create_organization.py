@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
+from notifier.management.database import DatabaseCommand
 from notifier.models import Organization
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Store it."""
 
     help = "Create an organization."

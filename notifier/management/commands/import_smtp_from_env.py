@@ -5,14 +5,15 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
 from channels.errors import MisconfiguredError
+from notifier.management.database import DatabaseCommand
 from notifier.models import DEFAULT_SLUG, EmailSettings, Organization
 from notifier.organization_accounts import seal_secret, smtp_account
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Copy it, sealed. The environment's own is left as it is."""
 
     help = "Copy SMTP_HOST, SMTP_PORT, … into an organization's e-mail settings, where the admin looks after them."

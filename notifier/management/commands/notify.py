@@ -3,17 +3,18 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from rest_framework.exceptions import APIException
 
 from notifier import delivery, intake
+from notifier.management.database import DatabaseCommand
 from notifier.management.output import forgiving
 from notifier.models import DEFAULT_SLUG, Notification, Organization
 from notifier.states import Status
 from notifier.strict_json import strict_json
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Accept it, deliver its first round at once, show every attempt."""
 
     help = "Send a notification and show what came of its first round."

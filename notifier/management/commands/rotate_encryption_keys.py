@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from rich.console import Console
 from rich.progress import Progress
 
 from notifier import rotation
+from notifier.management.database import DatabaseCommand
 from notifier.management.output import forgiving
 
 EXAMPLES = 20
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Go through every sealed column, and tell what cannot be read."""
 
     help = (

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management import BaseCommand
 
 from notifier import server
+from notifier.management.database import check_migrations
 
 
 class Command(BaseCommand):
@@ -30,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
-        server.check_migrations()
+        check_migrations()
         server.refuse_taken_port(host, port)
         server.collect_static_files()
 

@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+from api import authentication
 from channels.fake import FakeChannel
 from notifier import counters, errands, organization_accounts, streams
 from notifier.models import DEFAULT_SLUG, Organization
@@ -90,9 +91,14 @@ def default_organization() -> Organization:
 
 @pytest.fixture(autouse=True, scope="session")
 def _cheap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A hasher that does not take its time; and no static files, which each new client would look through."""
+    """A hasher that does not take its time; no static files, which each new client would look through; and the default
+    organization kept for longer than any test, so that none has to count the query that looks it up again."""
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    with override_settings(PASSWORD_HASHERS=hashers, STATIC_ROOT=tmp_path_factory.mktemp("static")):
+    with (
+        override_settings(PASSWORD_HASHERS=hashers, STATIC_ROOT=tmp_path_factory.mktemp("static")),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(authentication._default, "KEPT_SECONDS", 86_400.0)
         yield
 
 

@@ -1,6 +1,7 @@
 """The thread in which all e-mail of a process leaves: one event loop, a lane for each account."""
 
 import asyncio
+import atexit
 import threading
 from importlib import import_module
 
@@ -14,7 +15,10 @@ _PATIENCE = 3.0  # seconds, for the goodbyes
 
 
 class Office:
-    """Takes messages from any thread until it is closed. A daemon thread: it never keeps a process alive."""
+    """Takes messages from any thread until it is closed. A daemon thread: it never keeps a process alive.
+
+    It closes by itself at the end of the process, before Python goes: uvloop's loop would not survive that (SIGSEGV).
+    """
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
@@ -28,6 +32,7 @@ class Office:
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="send-email", daemon=True)
         self._thread.start()
+        atexit.register(self._end_with_the_process)
 
     def post(self, job: Job) -> bool:
         """Take a message over. False: this office is closed. Many messages in a row wake the loop only once."""
@@ -48,6 +53,14 @@ class Office:
         if self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
 
+    def _end_with_the_process(self) -> None:
+        """Close, whoever may not answer; where we are a forked child, the thread is the parent's and does not run."""
+        if self._thread.is_alive():
+            self.close()
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_PATIENCE)
+
     def abandon(self) -> None:
         """In a forked child, where the thread does not run: drop our copies of the parent's connections, unheard. Two
         processes would talk in one dialogue."""
@@ -61,6 +74,7 @@ class Office:
             self._loop.run_forever()
         finally:
             self._loop.close()
+            atexit.unregister(self._end_with_the_process)
 
     def _collect(self) -> None:
         with self._lock:

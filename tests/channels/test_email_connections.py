@@ -3,6 +3,8 @@
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import warnings
 from base64 import b64encode
@@ -173,6 +175,33 @@ def test_many_threads_share_the_connections_of_an_account() -> None:
         wait_until(lambda: peer.commands.count("QUIT") == 2, 30, "it says goodbye on both")
         channel.send(HELLO, account(peer.port))  # closed is not over
         channel.close()
+
+
+SENDS_AND_ENDS = """
+import sys
+from channels.base import Message
+from channels.email import EmailChannel, SmtpAccount
+
+account = SmtpAccount(host="127.0.0.1", port=int(sys.argv[1]), security="none", from_email="sender@example.org")
+EmailChannel().send(Message(to="user@example.com", subject="Hello", text="Hello!", reference="ref-1"), account)
+"""
+
+
+def ends(peer: SmtpPeer) -> int:
+    """The exit code of a process that sends one message, and closes nothing."""
+    return subprocess.run([sys.executable, "-c", SENDS_AND_ENDS, str(peer.port)], timeout=60, check=False).returncode
+
+
+def test_a_process_that_ends_says_goodbye() -> None:
+    with SmtpPeer() as peer:
+        assert ends(peer) == 0
+        wait_until(lambda: peer.commands[-1] == "QUIT", 30, "the goodbye")
+
+
+def test_a_server_that_says_no_goodbye_does_not_keep_a_process_alive() -> None:
+    with SmtpPeer({"QUIT": Hang}) as peer:
+        assert ends(peer) == 0
+        assert peer.commands[-1] == "QUIT"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system knows no fork")

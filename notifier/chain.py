@@ -117,6 +117,9 @@ def next_move(steps: Sequence[Step], tries: Sequence[Try], now: datetime, policy
 
     `tries` are all its attempts in order. A notification that a provider took is never called expired for that.
     """
+    if any(attempt.arrived and steps[attempt.step].until is Bar.DELIVERED for attempt in tries):
+        # Also by a step whose deadline has passed, or from before a retry by hand: a late receipt still counts.
+        return Finish(Status.DELIVERED)
     tries = [attempt for attempt in tries if attempt.round >= policy.first_round]
     move = _in_this_round(steps, tries, now, policy) or _after_the_round(steps, tries, now, policy)
     if isinstance(move, Finish):
@@ -155,8 +158,6 @@ def _in_this_round(steps: Sequence[Step], tries: Sequence[Try], now: datetime, p
         return Send(0)
     if policy.on_unknown is OnUnknown.STOP and any(attempt.outcome is Outcome.UNKNOWN for attempt in tries):
         return Finish(Status.FAILED, "outcome_unknown")
-    if any(attempt.arrived and steps[attempt.step].until is Bar.DELIVERED for attempt in tries):
-        return Finish(Status.DELIVERED)  # also by a step whose deadline has passed: a late receipt still counts
     for index, step in enumerate(steps):
         own = [attempt for attempt in tries if attempt.step == index]
         if own and own[-1].outcome is Outcome.ACCEPTED:

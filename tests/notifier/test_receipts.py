@@ -171,6 +171,21 @@ def test_a_late_receipt_counts_for_a_row_that_failed(fakes: FakeRegistry) -> Non
     assert (row.status, row.failure_code) == (Status.DELIVERED, "")
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_late_receipt_from_before_a_retry_counts_and_nothing_more_leaves(
+    has_begun: bool, fakes: FakeRegistry
+) -> None:
+    row = past_its_deadline(sent_along(step("email", "delivered"), step("sms", "delivered")))
+    row = past_its_deadline(row)
+    assert row.status == Status.FAILED
+    assert ledger.retry(row, None)
+    if has_begun:
+        assert passed(row).status == Status.WAITING
+    told(row, "delivered", which=0)
+    assert passed(row).status == Status.DELIVERED
+    assert (len(fakes["email"].sent), len(fakes["sms"].sent)) == (1 + has_begun, 1)
+
+
 def test_a_late_receipt_counts_for_a_queued_row_and_nothing_more_leaves(fakes: FakeRegistry) -> None:
     fakes["sms"].fail_next(TemporaryError("busy"))
     row = past_its_deadline(sent_along(step("email", "delivered"), step("sms")))

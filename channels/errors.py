@@ -3,6 +3,7 @@
 ChannelError                  the provider did not take the message
     TemporaryError            try again; may carry `retry_after`
         RateLimitedError      the provider asked us to slow down
+            RepeatedError     it had this text for this address already
     UnknownOutcomeError       it may have arrived: a second try may be a duplicate
     PermanentError            the same message will be refused again
         InvalidRecipientError every message to this address will be
@@ -44,6 +45,11 @@ class RateLimitedError(TemporaryError):
     """The provider asked us to slow down."""
 
     default_code = "rate_limited"
+
+
+class RepeatedError(RateLimitedError):
+    """The provider had this text for this address a moment ago and does not take it twice: a try of which nobody knew
+    has arrived."""
 
 
 class UnknownOutcomeError(ChannelError):

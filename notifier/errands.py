@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from channels.base import Account, Channel, Message, Receipt
-from channels.errors import MisconfiguredError, PermanentError, TemporaryError, UnknownOutcomeError
+from channels.errors import MisconfiguredError, PermanentError, RepeatedError, TemporaryError, UnknownOutcomeError
 from channels.registry import ChannelRegistry
 from channels.simulated import Later, SimulatedChannel
 from notifier import ledger, walk
@@ -270,6 +270,10 @@ def _answer(handover: Handover, came: object, started_at: datetime, duration_ms:
 def _describe_failure(attempt: Attempt, error: object, handover: Handover) -> None:
     attempt.outcome, attempt.temporary = Outcome.FAILED, False
     match error:
+        case RepeatedError() if _is_unsure(handover):
+            attempt.outcome, attempt.temporary = Outcome.ACCEPTED, None
+            attempt.detail = "The provider has this text already: the try before arrived."
+            return
         case UnknownOutcomeError():
             attempt.outcome, attempt.temporary = Outcome.UNKNOWN, None
         case TemporaryError():
@@ -290,6 +294,12 @@ def _describe_failure(attempt: Attempt, error: object, handover: Handover) -> No
             return
     attempt.code = error.code if error.code in CODES else "provider_error"
     attempt.detail = without_secrets(_storable(error.detail), handover.errand.row)
+
+
+def _is_unsure(handover: Handover) -> bool:
+    """Whether nobody knows what came of the try before this one, of the same step."""
+    own = [one for one in handover.errand.tries if one.step == handover.step and one.outcome is not Outcome.SKIPPED]
+    return bool(own) and own[-1].outcome is Outcome.UNKNOWN
 
 
 def _storable(text: str) -> str:

@@ -12,6 +12,7 @@ from channels.errors import (
     MisconfiguredError,
     PermanentError,
     RateLimitedError,
+    RepeatedError,
     TemporaryError,
 )
 from channels.text import quoted
@@ -92,6 +93,7 @@ TOO_LARGE = Refusal(PermanentError, "message_too_large")
 MISCONFIGURED = Refusal(MisconfiguredError, "misconfigured")
 NOT_LET_IN = Refusal(MisconfiguredError, "authentication_failed")
 BUSY = Refusal(RateLimitedError, "rate_limited")
+REPEATED = Refusal(RepeatedError, "rate_limited")
 BROKEN = Refusal(TemporaryError, "provider_error")
 NOT_NOW = Refusal(TemporaryError, "rejected")  # the phone's or the number's trouble: the provider itself works
 

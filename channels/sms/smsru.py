@@ -15,6 +15,7 @@ from channels.sms.provider import (
     MISCONFIGURED,
     NOT_LET_IN,
     REJECTED,
+    REPEATED,
     TIMEOUT,
     TOO_LARGE,
     WRONG_NUMBER,
@@ -52,9 +53,9 @@ REFUSALS: dict[int, Refusal] = {
     217: REJECTED,  # an advertisement without its obligatory phrase
     220: BROKEN,
     221: MISCONFIGURED,  # a sender of one's own is needed
-    230: BUSY.after(hours=1),  # 230-233: too much of the same to this number
-    231: BUSY.after(hours=1),
-    232: BUSY.after(hours=1),
+    230: BUSY.after(hours=1),  # 230, 233: too much to this number
+    231: REPEATED.after(hours=1),  # 231, 232: the same text
+    232: REPEATED.after(hours=1),
     233: BUSY.after(hours=1),
     300: NOT_LET_IN,
     301: NOT_LET_IN,

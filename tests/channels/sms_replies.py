@@ -7,6 +7,7 @@ from channels.errors import (
     MisconfiguredError,
     PermanentError,
     RateLimitedError,
+    RepeatedError,
     TemporaryError,
 )
 
@@ -54,8 +55,8 @@ SMSRU: list[Row] = [
     (217, PermanentError, "rejected", None),
     (206, RateLimitedError, "rate_limited", HOUR),
     (230, RateLimitedError, "rate_limited", HOUR),
-    (231, RateLimitedError, "rate_limited", HOUR),
-    (232, RateLimitedError, "rate_limited", HOUR),
+    (231, RepeatedError, "rate_limited", HOUR),
+    (232, RepeatedError, "rate_limited", HOUR),
     (233, RateLimitedError, "rate_limited", HOUR),
     *((code, RateLimitedError, "rate_limited", None) for code in range(501, 507)),
     (220, TemporaryError, "provider_error", None),

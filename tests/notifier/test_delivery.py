@@ -16,6 +16,7 @@ from channels.errors import (
     MisconfiguredError,
     PermanentError,
     RateLimitedError,
+    RepeatedError,
     TemporaryError,
     UnknownOutcomeError,
 )
@@ -290,6 +291,21 @@ def test_what_may_have_arrived_goes_on_as_the_client_said(
     wait_until(lambda: delivered(row).status == status, 30, f"it is {status}")
     assert story(row) == expected
     assert row.failure_code == ("outcome_unknown" if status is Status.FAILED else "")
+
+
+def test_a_provider_that_knows_the_text_already_says_that_it_arrived(fakes: FakeRegistry, settings: Settings) -> None:
+    settings.STEP_RETRY_SECONDS = timedelta(milliseconds=10)
+    fakes["sms"].fail_next(UnknownOutcomeError("No answer came."), RepeatedError("Said before."))
+    row = stored("sms", "email", on_unknown="retry")
+    wait_until(lambda: delivered(row).status == Status.SENT, 30, "it is sent")
+    assert story(row) == [("sms", "outcome_unknown"), ("sms", "accepted")]
+    assert not fakes["email"].sent
+
+
+def test_a_provider_that_knows_the_text_from_another_message_has_not_got_this_one(fakes: FakeRegistry) -> None:
+    fakes["sms"].fail_next(RepeatedError("Said before."))
+    row = delivered(stored("sms", "email"))
+    assert story(row) == [("sms", "rate_limited"), ("email", "accepted")]
 
 
 @pytest.mark.parametrize(("on_unknown", "status", "expected"), ON_UNKNOWN)

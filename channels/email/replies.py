@@ -57,7 +57,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("MAIL RCPT DATA END", r"... [45]\.3\.4|5.. 5\.2\.3", "message_too_large"),
     ("MAIL", r"552", "message_too_large"),  # RFC 1870, section 6.1
     ("MAIL RCPT DATA END", r"... [45]\.2\.2", "mailbox_full"),
-    ("RCPT DATA END", r"[45]52", "mailbox_full"),
+    ("RCPT", r"[45]52", "mailbox_full"),
     ("MAIL", r"501.*|530.*|55[0134](?! 5\.[23]\.).*|5.. 5\.[17]\.[0-9]+", "misconfigured"),  # no mailbox, no system
     ("RCPT DATA END", r"530.*|5.. 5\.(7\.60|1\.[78])", "misconfigured"),  # all of them speak of the sender or the login
     ("RCPT DATA END", r"5.. 5\.(1\.[0-9]+|2\.1)", "invalid_address"),

@@ -151,6 +151,8 @@ ROWS: list[tuple[str, Action, type[Exception], str, str]] = [
     ("END", "552 5.3.4 too big", PermanentError, "message_too_large", "552 5.3.4"),
     ("END", "552 Message size exceeds the limit", PermanentError, "message_too_large", "552"),
     ("END", "552 5.2.2 full", TemporaryError, "mailbox_full", "552 5.2.2"),
+    ("END", "552 no", PermanentError, "rejected", "552"),
+    ("END", "452 later", TemporaryError, "provider_error", "452"),
     ("END", "550 no", PermanentError, "rejected", "550"),
     ("END", "550 5.1.1 no such user", InvalidRecipientError, "invalid_address", "550 5.1.1"),
     ("END", "554 5.6.0 malformed", PermanentError, "rejected", "554 5.6.0"),

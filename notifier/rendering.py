@@ -18,6 +18,7 @@ SECRETS = "secrets"
 SEALED_VALUES = "values"
 """In what is sealed as `Notification.credentials`: theirs."""
 
+_JOINERS = "\u200c\u200d"
 _LONG_WORD = re.compile(r"[\w.~-]{12,}")
 
 
@@ -26,12 +27,17 @@ def default_subject(message: str) -> str:
     first = message.partition("\n")[0].strip()
     if first and len(first) <= SUBJECT_LENGTH and first.isprintable():
         return first  # the same answer as below, in a fifth of the time; a sign that ends a line is not printable
-    first = next((line.strip() for line in message.splitlines() if line.strip()), "")
-    first = "".join(sign for sign in first if sign.isprintable())
+    first = next((shown for line in message.splitlines() if (shown := _on_one_line(line))), "")
     if len(first) <= SUBJECT_LENGTH:
         return first
     cut = first[: SUBJECT_LENGTH - 1]
     return (cut.rsplit(" ", 1)[0] if " " in cut[SUBJECT_LENGTH // 2 :] else cut).rstrip() + "…"
+
+
+def _on_one_line(text: str) -> str:
+    """Without what cannot be shown, and every kind of space as a plain one. What joins letters and emoji stays."""
+    shown = (sign if sign.isprintable() or sign in _JOINERS else " " * sign.isspace() for sign in text)
+    return "".join(shown).strip(f" {_JOINERS}")
 
 
 def message_for(channel: str, notification: Notification, address: str) -> Message:

@@ -138,7 +138,10 @@ def test_many_are_stored_together_or_not_at_all(organization: Organization) -> N
 SUBJECTS = {
     "Hello": "Hello",
     "\n  \n  Hello, Ann  \nHow are you?": "Hello, Ann",
-    "Line\tone": "Lineone",
+    "Line\tone": "Line one",
+    "Цена 10\u00a0000\u2009₽": "Цена 10 000 ₽",
+    "\u200b\u2060\nHello\x07": "Hello",
+    "می\u200cخواهم 👩\u200d👧": "می\u200cخواهم 👩\u200d👧",
     "x" * 200: "x" * 77 + "…",
     "a" + " word" * 40: "a" + " word" * 15 + "…",
     "x" * 78: "x" * 78,

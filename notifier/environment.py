@@ -325,8 +325,8 @@ def age_key(name: str) -> str:
     return value
 
 
-def url(name: str, schemes: Sequence[str], *, default: str = "", example: str) -> str:
-    """A URL with one of these schemes and a host."""
+def url(name: str, schemes: Sequence[str], *, default: str = "", example: str, is_beginning: bool = False) -> str:
+    """A URL with one of these schemes and a host. `is_beginning`: of other URLs, so it ends with its path."""
     value = text(name, default=default)
     if not value:
         return ""
@@ -337,6 +337,8 @@ def url(name: str, schemes: Sequence[str], *, default: str = "", example: str) -
         usable = False
     if not usable:
         raise wrong(name, f"it must be a URL that begins with {' or '.join(s + '://' for s in schemes)}", example)
+    if is_beginning and set("?#@") & set(value):
+        raise wrong(name, "it must end with its path, and name no user", example)
     return value
 
 
@@ -349,18 +351,21 @@ def database(name: str, *, default: str) -> dict[str, Any]:
             settings: dict[str, Any] = dict(environ.Env.db_url_config(value))
     except (ValueError, KeyError, environ.ImproperlyConfigured):
         settings = {}
-    if settings.get("ENGINE") not in {"django.db.backends.postgresql", "django.db.backends.sqlite3"}:
+    known = settings.get("ENGINE") in {"django.db.backends.postgresql", "django.db.backends.sqlite3"}
+    if not (known and settings.get("NAME")):
         raise wrong(
-            name, "it must be a postgres:// or sqlite:/// URL", "postgres://user:password@127.0.0.1:5432/notifier"
+            name,
+            "it must be a postgres:// or sqlite:/// URL that names a database",
+            "postgres://user:password@127.0.0.1:5432/notifier",
         )
     return settings
 
 
 def checked(name: str, check: Callable[[str], T], *, default: str, problem: str, example: str) -> T:
-    """The value as `check` makes it; its ValueError or LookupError becomes our sentence."""
+    """The value as `check` makes it; its ValueError, LookupError or OSError becomes our sentence."""
     try:
         return check(text(name, default=default))
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, OSError):  # the last for a time zone that is a folder of them
         raise wrong(name, problem, example) from None
 
 

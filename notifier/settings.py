@@ -41,7 +41,11 @@ WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", default=1, least=1, most=64)
 ALLOWED_HOSTS = list(env.hosts("DJANGO_ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]", any_host=True))
 _at = f"[{HOST}]" if ":" in HOST else HOST
 PUBLIC_URL = env.url(
-    "PUBLIC_URL", ["http", "https"], default=f"http://{_at}:{PORT}", example="https://notifier.example.com"
+    "PUBLIC_URL",
+    ["http", "https"],
+    default=f"http://{_at}:{PORT}",
+    example="https://notifier.example.com",
+    is_beginning=True,
 )
 HTTPS = PUBLIC_URL.startswith("https://")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
@@ -236,7 +240,7 @@ TELEGRAM_BOT_TOKEN = env.text("TELEGRAM_BOT_TOKEN")
 TELEGRAM_PARSE_MODE = env.one_of("TELEGRAM_PARSE_MODE", ["HTML", "MarkdownV2", "Markdown"])
 TELEGRAM_DISABLE_WPP = env.boolean("TELEGRAM_DISABLE_WPP", default=True)
 TELEGRAM_TIMEOUT = env.seconds("TELEGRAM_TIMEOUT", default=10)
-TELEGRAM_API_URL = env.url("TELEGRAM_API_URL", ["http", "https"], example="http://127.0.0.1:8081")
+TELEGRAM_API_URL = env.url("TELEGRAM_API_URL", ["http", "https"], example="http://127.0.0.1:8081", is_beginning=True)
 
 SMS_PROVIDER = env.words("SMS_PROVIDER", known=["twilio", "smsru", "smsc", "http"], example="twilio,smsc")
 SMS_SENDER = env.text("SMS_SENDER")
@@ -246,12 +250,12 @@ SMS_HTTP_TOKEN = env.text("SMS_HTTP_TOKEN")
 TWILIO_ACCOUNT_SID = env.text("TWILIO_ACCOUNT_SID")
 TWILIO_AUTH_TOKEN = env.text("TWILIO_AUTH_TOKEN")
 TWILIO_FROM = env.text("TWILIO_FROM")
-TWILIO_API_URL = env.url("TWILIO_API_URL", ["http", "https"], example="https://api.twilio.com")
+TWILIO_API_URL = env.url("TWILIO_API_URL", ["http", "https"], example="https://api.twilio.com", is_beginning=True)
 SMSRU_API_ID = env.text("SMSRU_API_ID")
-SMSRU_API_URL = env.url("SMSRU_API_URL", ["http", "https"], example="https://sms.ru")
+SMSRU_API_URL = env.url("SMSRU_API_URL", ["http", "https"], example="https://sms.ru", is_beginning=True)
 SMSC_LOGIN = env.text("SMSC_LOGIN")
 SMSC_PASSWORD = env.text("SMSC_PASSWORD")
-SMSC_API_URL = env.url("SMSC_API_URL", ["http", "https"], example="https://smsc.ru")
+SMSC_API_URL = env.url("SMSC_API_URL", ["http", "https"], example="https://smsc.ru", is_beginning=True)
 PHONE_REGION = env.region("PHONE_REGION")
 
 CALLBACK_HOSTS = env.hosts("CALLBACK_HOSTS", with_port=True)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 4
 """Restoring makes every index anew: it may take so many times DB_BACKUP_TIMEOUT."""
+
+SECOND = timedelta(seconds=1)
+"""As exactly as a file tells when it was made."""
 
 SHOWN = 5
 """Differences that are named."""
@@ -67,14 +71,27 @@ def _verified(path: Path, rows: list[Backup], stop: Stop) -> Verdict:
     deadline = time.monotonic() + PATIENCE * settings.DB_BACKUP_TIMEOUT.total_seconds()
     with _opened(path) as packed:
         facts = _facts_of(packed)
+        recorded = rows[0] if rows else _made_at(facts)
         tables, migrations = _restored(facts, _pieces(packed), deadline, stop)
     wrong = differences(facts, tables, migrations)
-    if rows and dict(rows[0].tables) != dict(facts.tables):
+    if recorded and dict(recorded.tables) != dict(facts.tables):
         wrong.append(_("its first line tells other numbers than this service's record"))
     if wrong:
         sentence = _("The restored copy is not what was backed up: {differences}")
         raise BackupError("different", sentence.format(differences="; ".join(wrong[:SHOWN])))
     return Verdict(facts, digest, rows[0] if rows else None)
+
+
+def _made_at(facts: Facts) -> Backup | None:
+    """The backup that was made when this file says it was: it may be that one, packed anew, or changed."""
+    try:
+        told = datetime.fromisoformat(facts.made_at)
+    except ValueError:
+        return None
+    if told.tzinfo is None:
+        return None
+    made = Backup.objects.filter(status=Status.OK, database=facts.database)
+    return made.filter(started_at__lt=told + SECOND, finished_at__gte=told).order_by("-pk").first()
 
 
 def _digest_of(path: Path) -> str:

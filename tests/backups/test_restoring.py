@@ -294,6 +294,27 @@ def test_what_differs_from_the_record_fails_and_stays_on_record(made: Backup) ->
     assert "record" in last().proof_detail
 
 
+def with_a_row_less_in_both_places(sql: bytes) -> bytes:
+    head, *lines = sql.split(b"\n")
+    count = int(head.partition(b'"auth_permission":')[2].partition(b",")[0])
+    head = head.replace(b'"auth_permission":%d' % count, b'"auth_permission":%d' % (count - 1))
+    row = next(at for at, line in enumerate(lines) if b"delete_attempt" in line)
+    return b"\n".join([head, *lines[:row], *lines[row + 1 :]])
+
+
+def test_one_that_was_changed_in_both_places_is_measured_by_the_record(made: Backup, latest: Path) -> None:
+    latest.write_bytes(repacked(with_a_row_less_in_both_places)(latest.read_bytes()))
+    with pytest.raises(CommandError, match="this service's record"):
+        verify()
+    Backup.objects.all().delete()
+    assert "not on record" in verify()
+
+
+def test_one_that_was_packed_anew_is_as_good(made: Backup, latest: Path) -> None:
+    latest.write_bytes(gzip.compress(gzip.decompress(latest.read_bytes()), 1))
+    assert "not on record" in verify()
+
+
 def test_one_that_is_not_there_or_is_encrypted(latest: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read"):
         verify()

@@ -53,7 +53,10 @@ def findings(to: Sequence[str] = ()) -> Iterator[Finding]:
     if settings.REDIS_URL and settings.REDIS_URL != settings.CELERY_BROKER_URL:
         yield _redis()
     yield from _channel("email", lambda account: _smtp(account, to))
-    yield from _channel("sms", _sms)
+    unusable = list(_unusable_sms())
+    yield from unusable
+    if not unusable or provider_accounts.default_account("sms"):
+        yield from _channel("sms", _sms)
     yield from _channel("telegram", _telegram)
     if database.state is State.WELL:
         yield from _of_organizations(to)
@@ -110,6 +113,14 @@ def _channel(channel: str, ask: Callable[[Account], Iterator[Finding]]) -> Itera
         yield Finding(channel, State.ABSENT, _("The environment names no account."))
     else:
         yield from ask(account)
+
+
+def _unusable_sms() -> Iterator[Finding]:
+    """Providers that SMS_PROVIDER names in vain."""
+    for provider in settings.SMS_PROVIDER:
+        if lacking := provider_accounts.unset(provider):
+            remedy = _("Set {variables}, or take it out of SMS_PROVIDER.").format(variables=", ".join(lacking))
+            yield Finding(f"SMS {provider}", State.BROKEN, _("It has no credentials, and is left out."), [remedy])
 
 
 def _of_organizations(to: Sequence[str]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ A request's account is never mixed with another, and nothing falls back from it:
 its e-mail step is skipped.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -111,34 +112,42 @@ def _default_security() -> Any:
     return "starttls" if settings.SMTP_USE_TLS else "none"
 
 
+SMS_NEEDS = {
+    "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+    "smsru": ("SMSRU_API_ID",),
+    "smsc": ("SMSC_LOGIN", "SMSC_PASSWORD"),
+    "http": ("SMS_HTTP_URL",),
+}
+"""The settings without which a provider that SMS_PROVIDER names is left out."""
+
+
+def unset(provider: str) -> list[str]:
+    """Those of them that are empty."""
+    return [name for name in SMS_NEEDS[provider] if not getattr(settings, name)]
+
+
 def _default_sms() -> SmsAccount | None:
-    made: dict[str, Provider | None] = {
-        "twilio": TwilioProvider(
+    made: dict[str, Callable[[], Provider]] = {
+        "twilio": lambda: TwilioProvider(
             sid=settings.TWILIO_ACCOUNT_SID,
             token=settings.TWILIO_AUTH_TOKEN,
             sender=settings.TWILIO_FROM or settings.SMS_SENDER,
             **_api_url(settings.TWILIO_API_URL),
-        )
-        if settings.TWILIO_ACCOUNT_SID and settings.TWILIO_AUTH_TOKEN
-        else None,
-        "smsru": SmsRuProvider(
+        ),
+        "smsru": lambda: SmsRuProvider(
             api_id=settings.SMSRU_API_ID, sender=settings.SMS_SENDER, **_api_url(settings.SMSRU_API_URL)
-        )
-        if settings.SMSRU_API_ID
-        else None,
-        "smsc": SmscProvider(
+        ),
+        "smsc": lambda: SmscProvider(
             login=settings.SMSC_LOGIN,
             password=settings.SMSC_PASSWORD,
             sender=settings.SMS_SENDER,
             **_api_url(settings.SMSC_API_URL),
-        )
-        if settings.SMSC_LOGIN and settings.SMSC_PASSWORD
-        else None,
-        "http": GatewayProvider(url=settings.SMS_HTTP_URL, token=settings.SMS_HTTP_TOKEN, sender=settings.SMS_SENDER)
-        if settings.SMS_HTTP_URL
-        else None,
+        ),
+        "http": lambda: GatewayProvider(
+            url=settings.SMS_HTTP_URL, token=settings.SMS_HTTP_TOKEN, sender=settings.SMS_SENDER
+        ),
     }
-    chosen = tuple(provider for name in settings.SMS_PROVIDER if (provider := made[name]))
+    chosen = tuple(made[name]() for name in settings.SMS_PROVIDER if not unset(name))
     return SmsAccount(providers=chosen, max_parts=settings.SMS_MAX_PARTS) if chosen else None
 
 

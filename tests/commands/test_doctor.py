@@ -95,6 +95,21 @@ def test_what_is_broken_is_named_with_a_remedy(smtp: SmtpPeer, settings: Setting
 
 
 @pytest.mark.django_db
+def test_an_sms_provider_that_is_named_in_vain_is_broken(http: HttpPeer, settings: Settings) -> None:
+    settings.SMS_PROVIDER = ("twilio", "http")
+    is_well, text = doctor()
+    assert not is_well
+    assert "✗ SMS twilio: It has no credentials, and is left out." in text
+    assert "Set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, or take it out of SMS_PROVIDER." in text
+    assert "Set SMS_HTTP_URL, or" in text
+    assert "– sms" not in text
+    settings.SMS_PROVIDER, settings.SMSC_LOGIN, settings.SMSC_PASSWORD = ("twilio", "smsc"), "me", CANARY
+    http.plan(answer(200, {"balance": "12.50"}))
+    is_well, text = doctor()
+    assert (is_well, "✓ SMS smsc" in text, "✗ SMS twilio" in text) == (False, True, True)
+
+
+@pytest.mark.django_db
 def test_each_organizations_accounts_are_asked(smtp: SmtpPeer, http: HttpPeer) -> None:
     acme = Organization.objects.create(slug="acme", name="Acme")
     wrong: dict[str, Any] = {"host": "127.0.0.1", "port": smtp.port, "use_tls": False, "user": "u"}

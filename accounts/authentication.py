@@ -27,7 +27,7 @@ SCOPES = {
 
 
 class Members(BaseAuthentication):
-    """`Authorization: Bearer <access token>`, and `X-Organization: <slug>` of who has places in several."""
+    """An access token where a key may stand, and `X-Organization: <slug>` of who has places in several."""
 
     def authenticate(self, request: Request) -> tuple[Caller, OurToken] | None:
         """None: what is shown is no token, but perhaps a key. Who shows both is left to the keys, which refuse it."""
@@ -67,12 +67,13 @@ class SocketTokens(BaseAuthentication):
 
 def _shown(meta: dict[str, Any]) -> str | None:
     """What looks like a token of ours. Asked of every request, so it looks at as little as it can."""
-    header = meta.get("HTTP_AUTHORIZATION")
-    if header is None or header.count(".") != 2 or "HTTP_X_API_KEY" in meta:
-        return None
+    header, own = meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY")
     scheme, _space, rest = header.partition(" ")
-    text: str = rest.strip()
-    return text if scheme.lower() == "bearer" and not text.startswith("ntf_") else None
+    is_bearer = scheme.lower() == "bearer"
+    if is_bearer and own is not None:
+        return None
+    text: str = rest.strip() if is_bearer else own or ""
+    return text if text.count(".") == 2 and not text.startswith("ntf_") else None
 
 
 def _places(user: User) -> QuerySet[Membership]:

@@ -127,6 +127,15 @@ def test_a_key_costs_no_query_more(organization: Organization) -> None:
     assert Members().authenticate(RequestFactory().get(USERS)) is None  # type: ignore[arg-type]
 
 
+def test_a_token_may_stand_where_a_key_may(api: APIClient, organization: Organization) -> None:
+    bearer, token = shown(member(organization))["Authorization"], create_token(User.objects.get(), AccessToken)
+    for headers in ({"X-API-Key": token}, {"X-API-Key": token, "Authorization": "Basic cHJveHk6eA=="}):
+        assert api.get(USERS, headers=headers).status_code == 200
+        assert_problem(api.post(SEND, HELLO, headers=headers), 403)
+    assert_problem(api.get(USERS, headers={"X-API-Key": token[:-1]}), 401)
+    assert_problem(api.get(USERS, headers={"X-API-Key": bearer}), 401)
+
+
 def test_a_token_and_a_key_together_are_refused(api: APIClient, organization: Organization) -> None:
     headers = shown(member(organization, "administrator"), **{"X-API-Key": api_keys.make(organization).secret})
     assert_problem(api.get(USERS, headers=headers), 401)

@@ -7,22 +7,24 @@ from django.db.models.functions import Now
 
 from notifier import events, ledger, retention
 from notifier.models import Attachment, Attempt, Callback, Notification, Receipt, Recipient, TransientAttachment
-from notifier.states import FINAL, OPEN, Status
+from notifier.states import FINAL, OPEN, Outcome, Status
 
 
 def erase(recipient: Recipient) -> None:
     """Forget a person: their row, and of their notifications every address, text and file. Open ones end.
 
-    The notifications stay countable. A worker that has one in its hands loses it: it was ended under its lease.
+    The notifications stay countable. A worker that has one in its hands loses it: it was ended under its lease. What
+    it was handing over may still arrive, and that stays on record.
     """
     with transaction.atomic():
         # Locked, so that whoever accepts one for this person at this moment comes before, or finds nobody.
         Recipient.objects.select_for_update().filter(pk=recipient.pk).first()
         theirs = Notification.objects.filter(recipient=recipient)
         # First, so that no worker can settle one any more and add an attempt after the others lost their words.
-        ended = list(theirs.filter(status__in=OPEN).values_list("pk", flat=True))
+        ended = list(theirs.filter(status__in=OPEN).select_for_update().only("round", "steps", "handover_step"))
+        Attempt.objects.bulk_create(_handed_over(row) for row in ended if row.handover_step is not None)
         theirs.filter(status__in=OPEN).update(**ledger.ENDED, status=Status.CANCELLED)
-        events.record(ended)
+        events.record([row.pk for row in ended])
         Attachment.objects.filter(notification__in=theirs).delete()
         Callback.objects.filter(notification__in=theirs).delete()
         tried = Attempt.objects.filter(notification__in=theirs)
@@ -31,6 +33,20 @@ def erase(recipient: Recipient) -> None:
         theirs.update(subject="", message="", html="", forms=None, metadata={}, reference="", callback_url="")
         retention.forget(recipient)
         recipient.delete()
+
+
+def _handed_over(row: Notification) -> Attempt:
+    """The try whose end nobody will be told."""
+    step = row.handover_step or 0
+    return Attempt(
+        notification=row,
+        step=step,
+        round=row.round,
+        channel=row.chain[step].channel,
+        outcome=Outcome.UNKNOWN,
+        code="outcome_unknown",
+        started_at=Now(),
+    )
 
 
 def purge(before: timedelta, *, batch: int = 1000) -> int:

@@ -137,6 +137,19 @@ def test_a_worker_loses_what_is_erased_under_its_lease() -> None:
     assert (row.status, row.attempts.count()) == (Status.CANCELLED, 0)
 
 
+def test_what_was_being_handed_over_for_an_erased_person_stays_on_record() -> None:
+    ann = person()
+    row = stored("email", "sms", recipient=ann)
+    claim = ledger.claim(limit=9)
+    ledger.mark(claim, {1: [row.pk]})
+    erasure.erase(ann)
+    row.refresh_from_db()
+    assert (row.status, row.handover_step) == (Status.CANCELLED, None)
+    attempt = row.attempts.get()
+    assert (attempt.step, attempt.channel, attempt.outcome, attempt.code) == (1, "sms", "unknown", "outcome_unknown")
+    assert (attempt.detail, attempt.round, attempt.temporary) == ("", row.round, None)
+
+
 # --- A chat that moved -----------------------------------------------------------------------------------------------
 def test_a_chat_that_moved_is_followed_unless_the_client_changed_it_meanwhile() -> None:
     ann = person(telegram_chat_id="1")

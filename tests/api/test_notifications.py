@@ -139,7 +139,7 @@ def test_what_is_given_comes_back(api: APIClient) -> None:
         ("  \n\n Hello \nthere", "Hello"),
         ("Hello\r\nBcc: victim@example.com", "Hello"),
         ("Hello\u2028there", "Hello"),
-        ("Tab\there", "Tabhere"),
+        ("Tab\there", "Tab here"),
         ("w" * 200, "w" * 77 + "…"),
         ("word " * 40, ("word " * 15).strip() + "…"),
     ],

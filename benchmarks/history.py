@@ -7,6 +7,7 @@ from benchmarks.rows import ATTEMPT, NOTIFICATION, copy
 from benchmarks.run import progress
 from benchmarks.servers import Installation, running
 from benchmarks.sinks import Sink
+from notifier.keys import NEW_KEY
 from tests.servers.base import wait_until
 
 PAGE = 20
@@ -67,7 +68,7 @@ def add_finished(cursor: Any, number: int, *, users: int) -> None:
         source,
         number,
         {
-            "key": "gen_random_uuid()",
+            "key": NEW_KEY,
             "to": "NULL",
             "recipient_id": f"(SELECT min(id) FROM notifier_recipient) + mod(i, {users})",
         },
@@ -77,18 +78,14 @@ def add_finished(cursor: Any, number: int, *, users: int) -> None:
         " AND column_name NOT IN ('id', 'notification_id')",
         [ATTEMPT],
     )
-    names = ", ".join(f'"{name}"' for (name,) in cursor.fetchall())
+    values = {name: f'a."{name}"' for (name,) in cursor.fetchall()}
+    values["provider_id"] = "replace(n.key::text, '-', '') || '@sink.test'"  # the Message-ID of each
     cursor.execute(
-        f'INSERT INTO "{ATTEMPT}" (notification_id, {names}) SELECT n.id, {names_of("a", names)}'
+        f'INSERT INTO "{ATTEMPT}" (notification_id, {", ".join(values)}) SELECT n.id, {", ".join(values.values())}'
         f' FROM "{NOTIFICATION}" n, "{ATTEMPT}" a WHERE n.id > %s AND a.notification_id = %s ORDER BY n.id',
         [last, source],
     )
     cursor.execute("SET session_replication_role = origin")
-
-
-def names_of(table: str, names: str) -> str:
-    """The columns of that table."""
-    return ", ".join(f"{table}.{name}" for name in names.split(", "))
 
 
 def settle(cursor: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from channels.base import Receipt as Taken
 from channels.errors import PermanentError, TemporaryError
@@ -334,6 +335,16 @@ def test_a_kept_receipt_is_applied_before_its_deadline_counts_as_missed(fakes: F
     ledger.settle(claim, [Settlement(row.pk, [attempt], AwaitReceipt(0, timezone.now()))])
     assert past_its_deadline(row).status == Status.DELIVERED
     assert not fakes["sms"].sent
+
+
+def test_without_a_receipt_no_attempt_is_looked_at(
+    fakes: FakeRegistry, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """However many there are: five million took the workers a fifth of their rate."""
+    sent_along(step("email"))
+    with django_assert_num_queries(1) as asked:
+        receipts.apply_kept()
+    assert "attempt" not in asked.captured_queries[0]["sql"]
 
 
 def test_a_receipt_for_nobodys_message_is_dropped_after_a_day(fakes: FakeRegistry) -> None:

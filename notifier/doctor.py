@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import redis
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import DatabaseError, connection
 from django.utils.translation import gettext as _
 from kombu import Connection
 
@@ -20,6 +19,7 @@ from channels.sms import SmsAccount
 from channels.telegram import TelegramAccount
 from notifier import diagnosis, organization_accounts, provider_accounts, trials
 from notifier.models import EmailSettings, ProviderSettings, SmsSettings, TelegramSettings
+from notifier.tables import missing_migrations
 from notifier.trials import Trial
 from notifier.vault import VaultError
 
@@ -65,13 +65,12 @@ def findings(to: Sequence[str] = ()) -> Iterator[Finding]:
 def _database() -> Finding:
     name = _("database")
     try:
-        executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        missing = missing_migrations()
     except DatabaseError as error:
         detail = _("It does not answer ({error}).").format(error=type(error).__name__)
         return Finding(name, State.BROKEN, detail, [_("Check DATABASE_URL, and that the server runs.")])
     if missing:
-        detail = _("{count} migrations are missing.").format(count=len(missing))
+        detail = _("{count} migrations are missing.").format(count=missing)
         return Finding(name, State.BROKEN, detail, [_("Run: python manage.py migrate")])
     return Finding(name, State.WELL, connection.vendor)
 

@@ -22,7 +22,7 @@ def erase(recipient: Recipient) -> None:
         theirs = Notification.objects.filter(recipient=recipient)
         # First, so that no worker can settle one any more and add an attempt after the others lost their words.
         ended = list(theirs.filter(status__in=OPEN).select_for_update().only("round", "steps", "handover_step"))
-        Attempt.objects.bulk_create(_handed_over(row) for row in ended if row.handover_step is not None)
+        Attempt.objects.bulk_create(_handed_over(row, step) for row in ended if (step := row.handover_step) is not None)
         theirs.filter(status__in=OPEN).update(**ledger.ENDED, status=Status.CANCELLED)
         events.record([row.pk for row in ended])
         Attachment.objects.filter(notification__in=theirs).delete()
@@ -35,9 +35,8 @@ def erase(recipient: Recipient) -> None:
         recipient.delete()
 
 
-def _handed_over(row: Notification) -> Attempt:
+def _handed_over(row: Notification, step: int) -> Attempt:
     """The try whose end nobody will be told."""
-    step = row.handover_step or 0
     return Attempt(
         notification=row,
         step=step,

@@ -3,20 +3,19 @@
 from typing import Any
 
 from django.core.management import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, Error, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import Error
+
+from notifier.tables import missing_migrations
 
 
 def check_migrations() -> None:
     """CommandError, with the command that helps, where the database is out or a migration is missing."""
-    connection = connections[DEFAULT_DB_ALIAS]
     try:
-        executor = MigrationExecutor(connection)
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        missing = missing_migrations()
     except Error as error:
         raise CommandError(f"The database does not answer ({type(error).__name__}). Check DATABASE_URL.") from None
     if missing:
-        raise CommandError(f"{len(missing)} migrations are missing. Run: python manage.py migrate")
+        raise CommandError(f"{missing} migrations are missing. Run: python manage.py migrate")
 
 
 class DatabaseCommand(BaseCommand):

@@ -7,7 +7,6 @@ from benchmarks.rows import ATTEMPT, NOTIFICATION, copy
 from benchmarks.run import progress
 from benchmarks.servers import Installation, running
 from benchmarks.sinks import Sink
-from notifier.keys import NEW_KEY
 from tests.servers.base import wait_until
 
 PAGE = 20
@@ -68,7 +67,7 @@ def add_finished(cursor: Any, number: int, *, users: int) -> None:
         source,
         number,
         {
-            "key": NEW_KEY,
+            "key": "gen_random_uuid()",
             "to": "NULL",
             "recipient_id": f"(SELECT min(id) FROM notifier_recipient) + mod(i, {users})",
         },

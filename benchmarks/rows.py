@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.servers import MIGRATED, Installation
-from notifier.keys import NEW_KEY
 from tests.servers.base import ServerError
 
 NOTIFICATION, ATTEMPT = "notifier_notification", "notifier_attempt"
@@ -90,7 +89,7 @@ def add_pending(
             source,
             number,
             {
-                "key": NEW_KEY,
+                "key": "gen_random_uuid()",
                 "to": address,
                 "message": text_sql(f"'bench-{mark}' || i"),
                 "priority": str(rank),

@@ -18,7 +18,6 @@ from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models import NOT_PROVIDED, DateTimeField, Field, JSONField
 
 from notifier import prepared
-from notifier.keys import NEW_KEY
 from notifier.models import Notification, Recipient
 
 Values = Mapping[str, Any]
@@ -261,7 +260,7 @@ def _with_defaults(given: Mapping[str, str]) -> tuple[str, str]:
     for name, field in _FIELDS.items():
         default = _default_of(field)()
         if name not in values and default is not None:
-            values[name] = NEW_KEY if name == "key" else _literal(_prepared({name: default})[0])
+            values[name] = "gen_random_uuid()" if name == "key" else _literal(_prepared({name: default})[0])
     quote = connection.ops.quote_name
     return ", ".join(quote(str(_FIELDS[name].column)) for name in values), ", ".join(values.values())
 

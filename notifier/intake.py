@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from itertools import chain
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import TextField
@@ -20,7 +21,6 @@ from notifier.composing import Composer
 from notifier.gathering import Gathering
 from notifier.inputs import NotificationInput, Wanted
 from notifier.insertion import Stored, Wish
-from notifier.keys import uuid7
 from notifier.limits import OURSELVES, Sender
 from notifier.models import DEFAULT_SLUG, Attachment, Notification, Organization, Recipient
 from notifier.outputs import masked_address, shown_step
@@ -59,7 +59,7 @@ def accept(organization: Organization, body: Any, *, ring: bool = True, sender: 
 
 def _accept(organization: Organization, body: Any, *, ring: bool, sender: Sender) -> Notification:
     wanted = NotificationInput.shared().read(organization, body, timezone.now(), test=sender.is_test)
-    wanted.values["key"] = uuid7()
+    wanted.values["key"] = uuid4()
     its_chain_matters = wanted.user is not None and limits.looks_at_addresses(sender)
     if wanted.files or wanted.draft or its_chain_matters or connection.vendor != "postgresql":
         recipient = _user(organization, wanted.user)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.db import models
 from django.db.models import F, Q
@@ -10,7 +11,6 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from notifier.chain import Step
-from notifier.keys import uuid7
 from notifier.models.organization import Organization
 from notifier.models.recipient import Recipient
 from notifier.states import DUE, FINAL, Bar, OnUnknown, Outcome, Status
@@ -48,7 +48,7 @@ class Notification(models.Model):
     )
     to = models.JSONField(_("address"), null=True, blank=True, help_text=_("For a person who is not stored."))
     key = models.UUIDField(
-        default=uuid7, editable=False, help_text=_("In the Message-ID and in providers' references; never changes.")
+        default=uuid4, editable=False, help_text=_("In the Message-ID and in providers' references; never changes.")
     )
 
     subject = models.CharField(_("subject"), max_length=255, blank=True)
